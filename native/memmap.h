@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The internal header of the addon: the structures that its files share, and who owns what.
+ *
+ * Rules that hold in every file here:
+ *   - JavaScript validates, C trusts but checks: what TypeScript passes is whole pages inside a
+ *     region; a value that is not is answered with -EINVAL, never with undefined behaviour.
+ *   - Every function that can fail returns a negative errno; only value.c throws.
+ *   - Every system call goes through sys.c.
+ *   - No mutable globals, but for the list of retired address ranges in retire.c, whose lock and
+ *     reason stand there.
+ */
+#ifndef MEMMAP_H
+#define MEMMAP_H
+
+#include <linux/mman.h>
+#include <node_api.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/types.h>
+
+/* Numbers of the kernel's interface that headers older than the kernel lack. */
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4 /* Linux 5.7 */
+#endif
+#ifndef MADV_COLD
+#define MADV_COLD 20 /* Linux 5.4 */
+#define MADV_PAGEOUT 21
+#endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22 /* Linux 5.14 */
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+#ifndef MAP_DROPPABLE
+#define MAP_DROPPABLE 0x08 /* Linux 6.11 */
+#endif
+#ifndef MAP_HUGE_SHIFT
+#define MAP_HUGE_SHIFT 26
+#endif
+
+/* ---- environment ---------------------------------------------------------------------------
+ * One per JavaScript environment (main thread, worker), the addon's instance data. Views outlive
+ * the environment that made them on some runtimes, so it is counted. */
+struct mm_env {
+  atomic_uint refs;   /* the instance data, and every view made in this environment */
+  atomic_bool ending; /* set when the environment is torn down */
+};
+
+struct mm_env *mm_env_of(napi_env env);
+void mm_env_unref(struct mm_env *state);
+
+/* ---- regions -------------------------------------------------------------------------------
+ * A region is one address range obtained from mmap. It never moves and never changes its size: a
+ * resize makes a new region and retires the old one.
+ *
+ *        base                                   base + length
+ *         |  page  |  page  |  page  | ... |  page  |
+ *              ^                             ^
+ *              view starts here, any byte    view ends here, any byte
+ *
+ * Two counts. `users` are the reasons why the addresses must not be used for anything else: the
+ * open handle, each view (ArrayBuffer) that the engine has not let go, each job on the thread
+ * pool. `refs` keep this structure itself: the users, and the JavaScript handle. */
+struct mm_region {
+  uint32_t magic;
+  atomic_uint refs;
+  atomic_uint users;
+  uint8_t *base;
+  size_t length;     /* whole pages of the mapping's page size; never 0 */
+  int fd;            /* descriptor owned by the region, or -1; closed by close or collection */
+  bool shared;       /* MAP_SHARED: how it can be moved */
+  bool closed;       /* the handle was closed */
+  bool viewed;       /* a view was made at least once: the engine knows the addresses */
+  bool abandoned;    /* its environment ended with views: the addresses stay reserved for good */
+  atomic_bool grace; /* a view was detached by close: see retire.c */
+};
+
+struct mm_map_request {
+  void *hint;
+  size_t length;
+  int prot;
+  int flags;
+  int fd;
+  off_t offset;
+};
+
+int mm_region_create(const struct mm_map_request *request, struct mm_region **out);
+void mm_region_close(struct mm_region *region, bool detached);
+int mm_region_resize(struct mm_region *region, size_t length, struct mm_region **out);
+void mm_region_ref(struct mm_region *region);
+void mm_region_unref(struct mm_region *region);
+void mm_region_use(struct mm_region *region);
+void mm_region_unuse(struct mm_region *region);
+void mm_region_abandon(struct mm_region *region);
+void mm_region_collected(struct mm_region *region);
+bool mm_region_is(const struct mm_region *region);
+bool mm_region_holds(const struct mm_region *region, size_t offset, size_t length);
+
+/* ---- retired ranges (retire.c) ------------------------------------------------------------- */
+int mm_retire_cover(void *base, size_t length);
+void mm_retire_later(void *base, size_t length);
+void mm_retire_sweep(bool all);
+size_t mm_retire_bytes(void);
+
+/* ---- checked copies (copy.c) --------------------------------------------------------------- */
+size_t mm_copy(void *target, const void *source, size_t length);
+size_t mm_load(uint8_t *address, size_t length, int advice);
+int mm_probe(uint8_t *page, bool write);
+bool mm_advice_supported(int advice);
+
+/* ---- system calls (sys.c): 0 or a value, or a negative errno ------------------------------- */
+int mm_sys_mmap(const struct mm_map_request *request, void **out);
+int mm_sys_munmap(void *base, size_t length);
+int mm_sys_mremap(void *old, size_t old_length, size_t length, int flags, void *target, void **out);
+int mm_sys_mprotect(void *base, size_t length, int prot);
+int mm_sys_madvise(void *base, size_t length, int advice);
+int mm_sys_msync(void *base, size_t length, int flags);
+int mm_sys_mlock(const void *base, size_t length);
+int mm_sys_munlock(const void *base, size_t length);
+int mm_sys_mincore(void *base, size_t length, unsigned char *vector);
+ssize_t mm_sys_copy(void *target, const void *source, size_t length);
+int mm_sys_allocate(int fd, off_t offset, off_t length);
+int mm_sys_memory(const char *name, unsigned flags, off_t length);
+int mm_sys_resize_memory(int fd, off_t length, off_t old_length);
+int mm_sys_duplicate(int fd);
+int mm_sys_close(int fd);
+int mm_sys_name(void *base, size_t length, const char *name);
+int mm_sys_limit(int resource, double *out);
+off_t mm_sys_seek(int fd, off_t offset, int whence);
+long mm_sys_huge_page_size(int fd);
+int mm_sys_may_write(int fd);
+size_t mm_sys_page_size(void);
+
+/* ---- JavaScript values (value.c) ----------------------------------------------------------- */
+#define MM_ARGS_MAX 8
+
+struct mm_args {
+  napi_env env;
+  size_t count;
+  bool failed; /* an argument had the wrong type and an exception is pending */
+  napi_value value[MM_ARGS_MAX];
+};
+
+struct mm_args mm_args_read(napi_env env, napi_callback_info info);
+double mm_arg_number(struct mm_args *args, size_t index);
+int mm_arg_int(struct mm_args *args, size_t index);
+size_t mm_arg_size(struct mm_args *args, size_t index);
+bool mm_arg_bool(struct mm_args *args, size_t index);
+void *mm_arg_address(struct mm_args *args, size_t index);
+struct mm_region *mm_arg_region(struct mm_args *args, size_t index);
+bool mm_arg_bytes(struct mm_args *args, size_t index, uint8_t **bytes, size_t *length);
+bool mm_arg_string(struct mm_args *args, size_t index, char *out, size_t capacity);
+
+napi_value mm_number(napi_env env, double value);
+napi_value mm_boolean(napi_env env, bool value);
+napi_value mm_undefined(napi_env env);
+napi_value mm_address(napi_env env, const void *address);
+napi_value mm_region_value(napi_env env, struct mm_region *region);
+napi_value mm_throw(napi_env env, const char *message);
+
+/* ---- tables of exported functions ---------------------------------------------------------- */
+struct mm_export {
+  const char *name;
+  napi_callback call;
+};
+
+extern const struct mm_export mm_map_exports[];    /* map.c */
+extern const struct mm_export mm_page_exports[];   /* page.c */
+extern const struct mm_export mm_file_exports[];   /* file.c */
+extern const struct mm_export mm_job_exports[];    /* job.c */
+napi_value mm_constants(napi_env env);             /* constants.c */
+napi_value mm_errno_names(napi_env env);           /* constants.c */
+
+#endif

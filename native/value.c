@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Between JavaScript values and C: reads arguments, makes results. The only file that throws, and
+ * what it throws is a mistake of our own TypeScript, which checks every argument of a user before
+ * it comes here. Runs on the JavaScript thread only.
+ */
+#include "memmap.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Throws an internal error, unless an exception is pending already; returns NULL for the caller to
+ * return. */
+napi_value mm_throw(napi_env env, const char *message) {
+  bool pending = false;
+  if (napi_is_exception_pending(env, &pending) == napi_ok && !pending) {
+    (void)napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", message);
+  }
+  return NULL;
+}
+
+struct mm_args mm_args_read(napi_env env, napi_callback_info info) {
+  struct mm_args args = {.env = env, .count = MM_ARGS_MAX, .failed = false};
+  if (napi_get_cb_info(env, info, &args.count, args.value, NULL, NULL) != napi_ok) {
+    args.count = 0;
+  }
+  return args;
+}
+
+static void fail(struct mm_args *args, const char *message) {
+  args->failed = true;
+  (void)mm_throw(args->env, message);
+}
+
+double mm_arg_number(struct mm_args *args, size_t index) {
+  double value = 0;
+  if (index >= args->count ||
+      napi_get_value_double(args->env, args->value[index], &value) != napi_ok) {
+    fail(args, "memmap native: expected a number");
+  }
+  return value;
+}
+
+int mm_arg_int(struct mm_args *args, size_t index) {
+  double value = mm_arg_number(args, index);
+  if (!args->failed && value >= -2147483648.0 && value <= 2147483647.0 && value == floor(value)) {
+    return (int)value;
+  }
+  fail(args, "memmap native: expected a 32-bit integer");
+  return 0;
+}
+
+/* Sizes and offsets: safe integers, as a double holds them exactly. */
+size_t mm_arg_size(struct mm_args *args, size_t index) {
+  double value = mm_arg_number(args, index);
+  if (!args->failed && value >= 0 && value <= 9007199254740991.0 && value == floor(value)) {
+    return (size_t)value;
+  }
+  fail(args, "memmap native: expected a size");
+  return 0;
+}
+
+bool mm_arg_bool(struct mm_args *args, size_t index) {
+  bool value = false;
+  if (index >= args->count ||
+      napi_get_value_bool(args->env, args->value[index], &value) != napi_ok) {
+    fail(args, "memmap native: expected a boolean");
+  }
+  return value;
+}
+
+void *mm_arg_address(struct mm_args *args, size_t index) {
+  uint64_t value = 0;
+  bool lossless = false;
+  if (index >= args->count || napi_get_value_bigint_uint64(args->env, args->value[index], &value,
+                                                           &lossless) != napi_ok ||
+      !lossless) {
+    fail(args, "memmap native: expected an address");
+  }
+  /* SAFETY: an address is only ever a hint to mmap here, never followed. */
+  return (void *)(uintptr_t)value;
+}
+
+struct mm_region *mm_arg_region(struct mm_args *args, size_t index) {
+  void *value = NULL;
+  if (index < args->count &&
+      napi_get_value_external(args->env, args->value[index], &value) == napi_ok && value != NULL) {
+    struct mm_region *region = value;
+    /* SAFETY: only native.ts holds externals of this addon; the mark guards against another's. */
+    if (mm_region_is(region)) return region;
+  }
+  fail(args, "memmap native: expected a region");
+  return NULL;
+}
+
+bool mm_arg_bytes(struct mm_args *args, size_t index, uint8_t **bytes, size_t *length) {
+  napi_typedarray_type type;
+  void *data = NULL;
+  if (index >= args->count ||
+      napi_get_typedarray_info(args->env, args->value[index], &type, length, &data, NULL, NULL) !=
+          napi_ok ||
+      type != napi_uint8_array) {
+    fail(args, "memmap native: expected a Uint8Array");
+    return false;
+  }
+  *bytes = data;
+  return true;
+}
+
+bool mm_arg_string(struct mm_args *args, size_t index, char *out, size_t capacity) {
+  size_t length = 0;
+  if (index >= args->count || napi_get_value_string_utf8(args->env, args->value[index], out,
+                                                         capacity, &length) != napi_ok) {
+    fail(args, "memmap native: expected a string");
+    return false;
+  }
+  return true;
+}
+
+napi_value mm_number(napi_env env, double value) {
+  napi_value result = NULL;
+  (void)napi_create_double(env, value, &result);
+  return result;
+}
+
+napi_value mm_boolean(napi_env env, bool value) {
+  napi_value result = NULL;
+  (void)napi_get_boolean(env, value, &result);
+  return result;
+}
+
+napi_value mm_undefined(napi_env env) {
+  napi_value result = NULL;
+  (void)napi_get_undefined(env, &result);
+  return result;
+}
+
+napi_value mm_address(napi_env env, const void *address) {
+  napi_value result = NULL;
+  (void)napi_create_bigint_uint64(env, (uint64_t)(uintptr_t)address, &result);
+  return result;
+}
+
+static void region_collected(napi_env env, void *data, void *hint) {
+  (void)env;
+  (void)hint;
+  mm_region_collected(data);
+}
+
+/* Wraps a region; the handle takes over the claims that region creation made. When the handle
+ * cannot be made, the region is given up. */
+napi_value mm_region_value(napi_env env, struct mm_region *region) {
+  napi_value handle = NULL;
+  if (napi_create_external(env, region, region_collected, NULL, &handle) == napi_ok) return handle;
+  mm_region_collected(region);
+  return mm_throw(env, "memmap native: cannot create a handle");
+}

@@ -1,0 +1,154 @@
+// Runs the compiled tests of out/test on one runtime, on several, or on all pinned ones.
+//
+//   node scripts/test.mjs [--runtime=node|node-22|node-24|node-26|bun|deno|all]... [filter]...
+//
+// A filter keeps the test files whose path holds it. Every runtime runs the same files, and every
+// file has a process of its own: a crash or a leak in one cannot be taken for another's.
+
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { RUNTIMES, runtimePath } from "./runtimes.mjs";
+
+/** How long a runtime may take for one run of the suite. */
+const RUNTIME_MINUTES_MAX = 10;
+
+/** How long one test file may take: less, so that the file that hangs is named. */
+const FILE_MS_MAX = 300_000;
+
+/** Files at a time: more than two would disturb the tests that measure waits and faults. */
+const CONCURRENCY = Math.min(2, availableParallelism());
+
+/** Runtimes whose output is piped through here cannot see by themselves where it goes. */
+const plainText = process.stdout.isTTY ? {} : { NO_COLOR: "1" };
+
+process.chdir(dirname(dirname(fileURLToPath(import.meta.url))));
+
+const { values, positionals } = parseArgs({
+  options: { runtime: { type: "string", multiple: true, default: ["node"] } },
+  allowPositionals: true,
+});
+
+/** The processes that run now; each leads a group of its own, so that its children end with it. */
+const running = new Set();
+for (const signal of ["SIGINT", "SIGTERM"]) {
+  process.once(signal, () => {
+    killAll();
+    process.exit(1);
+  });
+}
+
+const files = findTests(positionals);
+if (files.length === 0) {
+  // `node --test` passes when it is given nothing to run, so this has to be asked for here.
+  console.error(`test: no compiled test matches [${positionals.join(", ")}]: build first`);
+  process.exit(1);
+}
+const names = values.runtime.flatMap((name) => (name === "all" ? RUNTIMES : [name]));
+const unknown = names.filter((name) => name !== "node" && !RUNTIMES.includes(name));
+if (unknown.length > 0) {
+  console.error(`test: no runtime ${unknown.join(", ")}: one of node, ${RUNTIMES.join(", ")}, all`);
+  process.exit(2);
+}
+const failures = [];
+for (const name of names) if (!(await runSuite(name))) failures.push(name);
+if (names.length > 1) console.log(`\ntest: ${names.length - failures.length} runtimes passed`);
+if (failures.length > 0) {
+  console.error(`test: failed on ${failures.join(", ")}`);
+  process.exitCode = 1;
+}
+
+/** The compiled test files whose path holds one of the filters; all when there is no filter. */
+function findTests(filters) {
+  if (!existsSync("out/test")) return [];
+  return readdirSync("out/test", { recursive: true })
+    .filter((name) => name.endsWith(".test.js"))
+    .map((name) => join("out/test", name))
+    .filter((file) => filters.length === 0 || filters.some((filter) => file.includes(filter)))
+    .sort();
+}
+
+/** Runs the files on one runtime within its time; returns whether all of them passed. */
+async function runSuite(name) {
+  const path = name === "node" ? process.execPath : runtimePath(name);
+  const version = spawnSync(path, ["--version"], { encoding: "utf8" }).stdout.split("\n")[0];
+  console.log(`\n==== ${name}: ${version} (${files.length} test files)`);
+  let isLate = false;
+  const timer = setTimeout(() => {
+    console.error(`test: ${name} was stopped after ${RUNTIME_MINUTES_MAX} minutes`);
+    isLate = true;
+    killAll();
+  }, RUNTIME_MINUTES_MAX * 60_000);
+  const failed = name.startsWith("node")
+    ? await runTogether(path)
+    : await runEach(path, name, () => isLate);
+  clearTimeout(timer);
+  for (const file of failed) console.error(`test: ${name} failed: ${file}`);
+  return failed.length === 0 && !isLate;
+}
+
+/** Node: its own runner gives each file a process and sums up. */
+async function runTogether(path) {
+  const options = [`--test-concurrency=${CONCURRENCY}`, `--test-timeout=${FILE_MS_MAX}`];
+  const args = ["--test", "--test-reporter=spec", ...options, ...files];
+  const code = await run(path, args, "inherit");
+  return code === 0 ? [] : ["see above"];
+}
+
+/** Bun and Deno would run all files in one process, so they are started once for each file. */
+async function runEach(path, name, isLate) {
+  const command = name === "bun" ? ["test"] : ["test", "-A", "--no-check", "--no-lock"];
+  const waiting = [...files];
+  const failed = [];
+  const worker = async () => {
+    for (let file = waiting.shift(); file && !isLate(); file = waiting.shift()) {
+      if ((await run(path, [...command, `./${file}`], "pipe")) !== 0) failed.push(file);
+    }
+  };
+  await Promise.all(Array.from({ length: CONCURRENCY }, worker));
+  return failed;
+}
+
+/** Runs one command and returns its exit code; piped output appears whole, when it has ended. */
+function run(path, args, output) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(path, args, {
+      detached: true, // Makes it the leader of a process group.
+      env: { ...process.env, DENO_NO_UPDATE_CHECK: "1", ...plainText },
+      stdio: ["ignore", output, output],
+    });
+    running.add(child);
+    // Node's own runner has the same limit for each file.
+    const timer = setTimeout(() => output === "pipe" && kill(child), FILE_MS_MAX);
+    let text = "";
+    const keep = (chunk) => {
+      text += chunk;
+    };
+    child.stdout?.setEncoding("utf8").on("data", keep);
+    child.stderr?.setEncoding("utf8").on("data", keep);
+    child.on("error", reject);
+    child.on("close", (code, signal) => {
+      clearTimeout(timer);
+      running.delete(child);
+      process.stdout.write(text);
+      if (signal) console.error(`test: ended by ${signal}: ${args.at(-1)}`);
+      resolve(code);
+    });
+  });
+}
+
+function killAll() {
+  for (const child of running) kill(child);
+}
+
+/** Ends a child and all that it has started. */
+function kill(child) {
+  try {
+    process.kill(-child.pid, "SIGKILL");
+  } catch (error) {
+    if (error.code !== "ESRCH") throw error; // It has ended by itself meanwhile.
+  }
+}

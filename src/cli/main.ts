@@ -1,0 +1,3 @@
+#!/usr/bin/env node
+/** The command; placeholder until its verbs stand. */
+export {};

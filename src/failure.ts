@@ -1,0 +1,102 @@
+/**
+ * Turns what the kernel answered into a {@link SystemError}: the name of the errno, and the bound that
+ * forbade the call, read from the system at that moment.
+ */
+import { readFileSync } from "node:fs";
+import { SystemError } from "./errors.js";
+import { constant, native } from "./native.js";
+
+/** A call that failed, as its message tells it. */
+export interface FailedCall {
+  /** The name of the call in the manual. */
+  readonly syscall: string;
+  /** What could not be done to what: "Cannot map 4096 bytes of \"data.bin\"". */
+  readonly what: string;
+  /** The file, where there is one. */
+  readonly path?: string | undefined;
+}
+
+/** The name of a negative errno; a number that no table knows keeps its digits. */
+export function errnoName(errno: number): string {
+  return native().errnoNames[String(-errno)] ?? `E${-errno}`;
+}
+
+function formatLimit(name: string): string {
+  const value = native().limit(constant(name));
+  return `${name} is ${value < 0 ? "unlimited" : `${value} bytes`}`;
+}
+
+function maxMapCount(): string {
+  try {
+    return `vm.max_map_count is ${readFileSync("/proc/sys/vm/max_map_count", "utf8").trim()}`;
+  } catch {
+    return "vm.max_map_count cannot be read";
+  }
+}
+
+/* What the manual pages say under ERRORS, in a clause each; a call's own reading stands first. */
+function reasonOf(code: string, syscall: string): string {
+  const locking = syscall === "mlock" || (syscall === "mmap" && code === "EAGAIN");
+  if (locking && ["ENOMEM", "EAGAIN", "EPERM"].includes(code)) {
+    return `the memory that may be locked is used up (${formatLimit("RLIMIT_MEMLOCK")})`;
+  }
+  switch (code) {
+    case "EACCES":
+      return "the file, or the way it was opened, does not allow that";
+    case "EPERM":
+      return "not permitted by the system, a seal or the mount";
+    case "ENODEV":
+      return "this kind of file or file system cannot be mapped";
+    case "ENOMEM":
+      return `no memory or addresses left (${formatLimit("RLIMIT_AS")}, ${maxMapCount()})`;
+    case "ENOENT":
+      return "no such file or directory";
+    case "EEXIST":
+      return "it exists already";
+    case "EISDIR":
+      return "it is a directory";
+    case "ENOTDIR":
+      return "a part of the path is no directory";
+    case "EBADF":
+      return "the file descriptor is not open";
+    case "ENOSPC":
+      return "no space left on the device";
+    case "EBUSY":
+      return "pages of it are locked";
+    case "EINVAL":
+      return "the kernel refuses these arguments together";
+    case "EMFILE":
+      return "too many open files in this process";
+    case "EROFS":
+      return "the file system is mounted read-only";
+    case "EFBIG":
+      return "the file would become too large";
+    case "EOPNOTSUPP":
+      return "the file system does not support it";
+    default:
+      return "the system refused";
+  }
+}
+
+/** The error of a call that answered a negative errno. */
+export function systemError(errno: number, call: FailedCall): SystemError {
+  const code = errnoName(errno);
+  const message = `${code}: ${call.what}: ${reasonOf(code, call.syscall)}, ${call.syscall}`;
+  return new SystemError(message, { code, errno, syscall: call.syscall, path: call.path });
+}
+
+/**
+ * An error of `node:fs` as ours; anything that is no failed system call comes back unchanged.
+ *
+ * Runtimes differ in the fields they give, so the number is looked up by name where it is missing.
+ */
+export function fromFileSystem(error: unknown, call: FailedCall): unknown {
+  if (!(error instanceof Error) || !("code" in error)) return error;
+  const { code } = error;
+  const known = Object.entries(native().errnoNames).find(([, name]) => name === code);
+  if (typeof code !== "string" || known === undefined) return error;
+  const syscall = "syscall" in error && typeof error.syscall === "string" ? error.syscall : "open";
+  const message = `${code}: ${call.what}: ${reasonOf(code, syscall)}, ${syscall}`;
+  const errno = -Number(known[0]);
+  return new SystemError(message, { code, errno, syscall, path: call.path, cause: error });
+}

@@ -1,0 +1,233 @@
+/**
+ * Class Mapping: what waits for storage, on top of its pages (mapped-pages.ts) and its bytes
+ * (memory.ts).
+ */
+import type { MappingCore } from "./core.js";
+import { illegalConstructor } from "./errors.js";
+import { faultAt } from "./fault.js";
+import { extentOf, MappedPages, pagesOf } from "./mapped-pages.js";
+import { core } from "./memory.js";
+import { constant, native } from "./native.js";
+import type { ByteRange, Extent } from "./pages.js";
+import { asByteRange, asOptionalBoolean, asOptionalSignal, asOptions } from "./validate.js";
+
+/** A range, and a signal that ends the waiting for a call on it. */
+export interface WaitOptions extends ByteRange {
+  /** Aborting rejects the promise with `signal.reason`; the call itself goes on. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** How a range is flushed. */
+export interface FlushOptions extends ByteRange {
+  /** False: only starts the writing (MS_ASYNC). Default true (MS_SYNC). */
+  readonly wait?: boolean | undefined;
+  /** Tells other mappings of the file to look again (MS_INVALIDATE). Default false. */
+  readonly invalidate?: boolean | undefined;
+}
+
+const token = Symbol("memmap.construct");
+
+/**
+ * Memory that was mapped by `mapFile`, `mapFileSync` or `mapAnonymous`.
+ *
+ * @example
+ * ```ts
+ * import { mapAnonymous } from "memmap";
+ *
+ * using mapping = mapAnonymous(3 * 4096);
+ * mapping.bytes.fill(7, 4096, 8192);
+ * for (const run of mapping.residency().runs()) console.log(run);
+ * ```
+ */
+export class Mapping extends MappedPages {
+  /** @internal */
+  constructor(state: MappingCore, key: symbol) {
+    if (key !== token) {
+      throw illegalConstructor("Cannot construct a Mapping: call mapFile or mapAnonymous");
+    }
+    super(state);
+  }
+
+  /**
+   * Writes what was changed in a shared file mapping to storage, off the event loop.
+   *
+   * Acts on every page that the range touches. On private and anonymous memory it does nothing.
+   *
+   * @param options The range, `wait`, `invalidate`, and a `signal`.
+   * @returns A promise that fulfils when the bytes are stored (with `wait: false`: at once).
+   * @throws {TypeError} {RangeError} For a bad option or a range past the end.
+   * @throws {SystemError} `EIO`, `ENOSPC` ... from the storage; `EBUSY` for `invalidate` on locked
+   *   pages.
+   * @throws {MemmapError} `ERR_MEMMAP_CLOSED`, also when the mapping is closed meanwhile.
+   *
+   * **Platform** Linux. Follows msync(2).
+   *
+   * @example
+   * ```ts
+   * import { mapFileSync } from "memmap";
+   *
+   * using mapping = mapFileSync("data.bin", { protection: "read-write" });
+   * mapping.bytes[0] = 1;
+   * await mapping.flush({ length: 1 });
+   * ```
+   */
+  async flush(options?: FlushOptions & WaitOptions): Promise<void> {
+    const { range, signal } = readWait(options);
+    const flags = flushFlags(options);
+    const extent = this[extentOf](range, "flush");
+    if (extent.length === 0) return;
+    const { region, pending } = this[core];
+    const { offset, length } = this[core].touched(extent);
+    const result = await pending.wait(signal, () =>
+      native().flushAsync(region, offset, length, flags),
+    );
+    this[core].check(result, "msync", "flush");
+  }
+
+  /** As {@link flush}, and waits for it. */
+  flushSync(options?: FlushOptions): void {
+    const range = asByteRange(options, "options");
+    const flags = flushFlags(options);
+    const extent = this[extentOf](range, "flush");
+    if (extent.length === 0) return;
+    const { offset, length } = this[core].touched(extent);
+    this[core].check(native().flush(this[core].region, offset, length, flags), "msync", "flush");
+  }
+
+  /**
+   * Brings pages into memory now, off the event loop.
+   *
+   * Acts on every page that the range touches.
+   *
+   * @param options The range and a `signal`.
+   * @returns A promise that fulfils when every page has come.
+   * @throws {TypeError} {RangeError} For a bad option or a range past the end.
+   * @throws {FaultError} `ERR_MEMMAP_FAULT` at the first page that cannot come.
+   * @throws {MemmapError} `ERR_MEMMAP_CLOSED`, also when the mapping is closed meanwhile.
+   *
+   * **Platform** Linux; MADV_POPULATE_READ since 5.14, before that page by page. Follows madvise(2).
+   *
+   * @example
+   * ```ts
+   * import { mapFile } from "memmap";
+   *
+   * using mapping = await mapFile("data.bin");
+   * await mapping.load({ offset: 0, length: 65536 });
+   * ```
+   */
+  async load(options?: WaitOptions): Promise<void> {
+    const { range, signal } = readWait(options);
+    const extent = this[extentOf](range, "load");
+    if (extent.length === 0) return;
+    const { region, pending } = this[core];
+    const { offset, length } = this[core].touched(extent);
+    let done = 0;
+    while (done < length) {
+      const from = offset + done;
+      const piece = Math.min(loadPiece, length - done);
+      const loaded = await pending.wait(signal, () => native().loadAsync(region, from, piece));
+      done += loaded;
+      if (loaded < piece) throw this.#loadFault(extent, done);
+    }
+  }
+
+  /** As {@link load}, and waits for it. */
+  loadSync(options?: ByteRange): void {
+    const range = asByteRange(options, "options");
+    const extent = this[extentOf](range, "load");
+    if (extent.length === 0) return;
+    const { offset, length } = this[core].touched(extent);
+    const done = native().load(this[core].region, offset, length);
+    if (done < length) throw this.#loadFault(extent, done);
+  }
+
+  /**
+   * Keeps pages in memory until `unlock()` or `close()`, off the event loop.
+   *
+   * Acts on every page that the range touches, and brings them in.
+   *
+   * @param options The range and a `signal`.
+   * @returns A promise that fulfils when the pages are locked.
+   * @throws {TypeError} {RangeError} For a bad option or a range past the end.
+   * @throws {SystemError} `ENOMEM`, `EPERM`, `EAGAIN` when RLIMIT_MEMLOCK is used up.
+   * @throws {MemmapError} `ERR_MEMMAP_CLOSED`, also when the mapping is closed meanwhile.
+   *
+   * **Platform** Linux. Follows mlock(2).
+   *
+   * @example
+   * ```ts
+   * import { mapAnonymous } from "memmap";
+   *
+   * using key = mapAnonymous(4096);
+   * await key.lock();
+   * ```
+   */
+  async lock(options?: WaitOptions): Promise<void> {
+    const { range, signal } = readWait(options);
+    const extent = this[extentOf](range, "lock");
+    if (extent.length === 0) return;
+    const { region, pending } = this[core];
+    const { offset, length } = this[core].touched(extent);
+    const result = await pending.wait(signal, () => native().lockAsync(region, offset, length));
+    this[core].check(result, "mlock", lockAction(extent));
+  }
+
+  /** As {@link lock}, and waits for it. */
+  lockSync(options?: ByteRange): void {
+    const range = asByteRange(options, "options");
+    const extent = this[extentOf](range, "lock");
+    if (extent.length === 0) return;
+    const { offset, length } = this[core].touched(extent);
+    const result = native().lock(this[core].region, offset, length);
+    this[core].check(result, "mlock", lockAction(extent));
+  }
+
+  /**
+   * Lets the kernel move pages out of memory again.
+   *
+   * Acts on every page that the range touches; unlocking what is not locked does nothing.
+   *
+   * @param range Default everywhere.
+   * @throws {TypeError} {RangeError} {MemmapError} As {@link lock}.
+   *
+   * **Platform** Linux. Follows munlock(2).
+   */
+  unlock(range?: ByteRange): void {
+    const pages = this[pagesOf](range, "unlock");
+    const { offset, length } = pages;
+    if (length === 0) return;
+    this[core].check(native().unlock(this[core].region, offset, length), "munlock", "unlock");
+  }
+
+  #loadFault(extent: Extent, pagesDone: number): Error {
+    const first = this[core].touched(extent).offset + pagesDone - this[core].start;
+    return faultAt(this[core], { byteOffset: Math.max(extent.offset, first), access: "read" });
+  }
+}
+
+/* A long load is asked for in pieces, so that closing or aborting ends it soon. */
+const loadPiece = 2 ** 28;
+
+/** Wraps the state of a new mapping. */
+export function makeMapping(state: MappingCore): Mapping {
+  return new Mapping(state, token);
+}
+
+function readWait(options: WaitOptions | undefined): {
+  readonly range: ByteRange;
+  readonly signal: AbortSignal | undefined;
+} {
+  const range = asByteRange(options, "options");
+  return { range, signal: asOptionalSignal(asOptions(options).signal, "options.signal") };
+}
+
+function flushFlags(value: FlushOptions | undefined): number {
+  const options = asOptions(value);
+  const wait = asOptionalBoolean(options.wait, "options.wait") ?? true;
+  const invalidate = asOptionalBoolean(options.invalidate, "options.invalidate") ?? false;
+  return constant(wait ? "MS_SYNC" : "MS_ASYNC") | (invalidate ? constant("MS_INVALIDATE") : 0);
+}
+
+function lockAction(extent: Extent): string {
+  return `lock ${extent.length} bytes at offset ${extent.offset} of`;
+}

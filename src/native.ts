@@ -1,0 +1,131 @@
+/**
+ * The only file that loads the addon. Owns the typed surface of the native side.
+ *
+ * Importing it never fails: where there is no addon for the platform, the first call of
+ * {@link native} throws `ERR_MEMMAP_UNSUPPORTED` with what was tried. Each JavaScript environment
+ * (main thread, worker) has its own instance of the addon's state.
+ *
+ * Conventions of the native functions: sizes and offsets are safe integers of bytes, addresses are
+ * bigints; a failure is a negative errno and never an exception; an async twin fulfils with what its
+ * sync twin returns. Arguments are not checked again there: check before calling.
+ */
+import { createRequire } from "node:module";
+import { memmapError } from "./errors.js";
+
+declare const regionBrand: unique symbol;
+
+/** An address range of ours, as the native side holds it. */
+export interface NativeRegion {
+  readonly [regionBrand]: true;
+}
+
+/** The numbers of the running system's headers; what a processor lacks is undefined. */
+export interface Constants {
+  readonly [name: string]: number | undefined;
+}
+
+/** The arguments of mmap(2), in its order. */
+export type MapArguments = readonly [
+  hint: bigint,
+  length: number,
+  prot: number,
+  flags: number,
+  fd: number,
+  offset: number,
+];
+
+/** The native side. See native/*.c, where each function has its contract. */
+export interface Native {
+  readonly constants: Constants;
+  readonly errnoNames: Readonly<Record<string, string>>;
+  readonly pageSize: number;
+
+  map(...args: MapArguments): NativeRegion | number;
+  mapAsync(...args: MapArguments): Promise<NativeRegion | number>;
+  address(region: NativeRegion): bigint;
+  view(region: NativeRegion, offset: number, length: number): ArrayBuffer | number;
+  close(region: NativeRegion, detached: boolean): void;
+  resize(region: NativeRegion, length: number): NativeRegion | number;
+  keep(region: NativeRegion, fd: number): void;
+  adopt(region: NativeRegion, other: NativeRegion): void;
+  descriptor(region: NativeRegion): number;
+  detach(buffer: ArrayBuffer): boolean;
+  retiredBytes(): number;
+  releaseRetired(): void;
+
+  protect(region: NativeRegion, offset: number, length: number, prot: number): number;
+  advise(region: NativeRegion, offset: number, length: number, advice: number): number;
+  flush(region: NativeRegion, offset: number, length: number, flags: number): number;
+  flushAsync(region: NativeRegion, offset: number, length: number, flags: number): Promise<number>;
+  lock(region: NativeRegion, offset: number, length: number): number;
+  lockAsync(region: NativeRegion, offset: number, length: number): Promise<number>;
+  unlock(region: NativeRegion, offset: number, length: number): number;
+  load(region: NativeRegion, offset: number, length: number): number;
+  loadAsync(region: NativeRegion, offset: number, length: number): Promise<number>;
+  probe(region: NativeRegion, offset: number, length: number, write: boolean): number;
+  residency(region: NativeRegion, offset: number, vector: Uint8Array): number;
+  read(region: NativeRegion, offset: number, target: Uint8Array): number;
+  write(region: NativeRegion, offset: number, source: Uint8Array): number;
+
+  memory(name: string, flags: number, length: number): number;
+  resizeMemory(fd: number, length: number, oldLength: number): number;
+  allocate(fd: number, offset: number, length: number): number;
+  allocateAsync(fd: number, offset: number, length: number): Promise<number>;
+  duplicate(fd: number): number;
+  closeDescriptor(fd: number): number;
+  hugePageSize(fd: number): number;
+  mayWrite(fd: number): number;
+  seek(fd: number, offset: number, whence: number): number;
+  name(region: NativeRegion, name: string): number;
+  limit(resource: number): number;
+  adviceSupported(advice: number): boolean;
+}
+
+type Loaded = { readonly native: Native } | { readonly reason: string };
+
+/* A build for the other C library fails to load and changes nothing, so trying tells which it is. */
+function load(): Loaded {
+  if (process.platform !== "linux") {
+    return { reason: `memmap runs on Linux only so far, and this is ${process.platform}` };
+  }
+  const require = createRequire(import.meta.url);
+  const reasons: string[] = [];
+  for (const library of ["gnu", "musl"]) {
+    const file = `./addon/${process.platform}-${process.arch}-${library}.node`;
+    try {
+      return { native: require(file) as Native };
+    } catch (error) {
+      reasons.push(error instanceof Error ? (error.message.split("\n")[0] ?? "") : String(error));
+    }
+  }
+  return { reason: reasons.join("; ") };
+}
+
+const loaded = load();
+
+/**
+ * The native side of this environment.
+ *
+ * @throws {MemmapError} `ERR_MEMMAP_UNSUPPORTED` where there is none for this platform.
+ */
+export function native(): Native {
+  if ("native" in loaded) return loaded.native;
+  throw memmapError("ERR_MEMMAP_UNSUPPORTED", `Cannot load memmap's addon: ${loaded.reason}`);
+}
+
+/**
+ * A number of the system's headers.
+ *
+ * @throws {MemmapError} `ERR_MEMMAP_UNSUPPORTED` where this machine has no such thing.
+ */
+export function constant(name: string): number {
+  const value = native().constants[name];
+  if (value !== undefined) return value;
+  throw memmapError(
+    "ERR_MEMMAP_UNSUPPORTED",
+    `Cannot use ${name}: ${process.platform} on ${process.arch} does not have it`,
+  );
+}
+
+/** The size of a page in bytes; NaN where memmap does not run yet. */
+export const pageSize: number = "native" in loaded ? loaded.native.pageSize : Number.NaN;

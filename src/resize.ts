@@ -1,0 +1,90 @@
+/**
+ * Gives a mapping another length: a new region over the same memory takes the place of the old one,
+ * whose addresses are kept from reuse until the engine has let go of them.
+ */
+import { protectionBits } from "./bits.js";
+import type { MappingCore } from "./core.js";
+import { outOfRange, tooLarge } from "./errors.js";
+import { viewMax } from "./limits.js";
+import { type NativeRegion, native } from "./native.js";
+import { currentSize } from "./source.js";
+
+/* The bytes that a longer mapping may show: what the file has, unless it may be made longer. */
+function requireRoom(core: MappingCore, byteLength: number): void {
+  if (byteLength > viewMax) {
+    throw tooLarge(
+      `Cannot resize ${core.label} to ${byteLength} bytes: this runtime views at most ${viewMax}`,
+    );
+  }
+  if (byteLength <= core.byteLength || core.growable || core.file === undefined) return;
+  if (core.file.kind !== "file") {
+    throw outOfRange(
+      `Cannot resize ${core.label} to ${byteLength} bytes: the length of a device is not known`,
+    );
+  }
+  const size = currentSize(core.file.identity);
+  if (core.offset + byteLength <= size) return;
+  throw outOfRange(
+    `Cannot resize ${core.label} to ${byteLength} bytes at offset ${core.offset}: ` +
+      `the file is ${size} bytes long; map it with { grow: true } to go past its end`,
+  );
+}
+
+/* What lies behind the old end must be there, for real, before anybody sees it; anonymous memory
+   behind a new end is given back. */
+function provide(core: MappingCore, region: NativeRegion, byteLength: number): number {
+  const from = core.byteLength;
+  const fd = native().descriptor(core.region);
+  if (core.backing === "file") {
+    if (fd < 0 || byteLength < from) return 0;
+    return native().allocate(fd, core.offset + from, byteLength - from);
+  }
+  if (byteLength < from) clearTail(core, region, byteLength);
+  if (fd < 0) return 0;
+  const pages = core.pageCount(byteLength) * core.granularity;
+  return native().resizeMemory(fd, pages, core.pageCount(from) * core.granularity);
+}
+
+/* Anonymous memory that comes back after a shrink is zero again, also inside its last page. */
+function clearTail(core: MappingCore, region: NativeRegion, byteLength: number): void {
+  const end = core.start + byteLength;
+  const tail = core.pageCount(byteLength) * core.granularity - end;
+  if (tail > 0) native().write(region, end, new Uint8Array(tail));
+}
+
+/* A doubled shared mapping has the protection of its first area everywhere: give each page its own. */
+function protectAgain(core: MappingCore, region: NativeRegion, pageCount: number): number {
+  if (core.protection !== "mixed") return 0;
+  for (const run of core.protections.runs()) {
+    const first = run.pageIndex * core.granularity;
+    const last = run.pageIndex + run.pageCount >= core.protections.pageCount;
+    const end = last ? pageCount : Math.min(run.pageIndex + run.pageCount, pageCount);
+    const length = end * core.granularity - first;
+    if (length <= 0) continue;
+    const result = native().protect(region, first, length, protectionBits(run.value));
+    if (result < 0) return result;
+  }
+  return 0;
+}
+
+/** Resizes an open, unpinned mapping; on failure nothing has changed. */
+export function resizeMapping(core: MappingCore, byteLength: number): void {
+  if (byteLength === core.byteLength) return;
+  requireRoom(core, byteLength);
+  const what = `resize to ${byteLength} bytes`;
+  const pageCount = core.pageCount(byteLength);
+  const region = native().resize(core.region, pageCount * core.granularity);
+  if (typeof region === "number") {
+    core.check(region, "mremap", what);
+    return;
+  }
+  /* A private mapping has moved by now, with its protections; nothing below fails for it. */
+  const guarded = core.sharing === "shared" ? protectAgain(core, region, pageCount) : 0;
+  const provided = guarded < 0 ? guarded : provide(core, region, byteLength);
+  if (provided < 0) {
+    native().close(region, false);
+    const growing = core.backing === "file" ? "fallocate" : "ftruncate";
+    core.check(provided, guarded < 0 ? "mprotect" : growing, what);
+  }
+  core.replaceRegion(region, byteLength);
+}
