@@ -6,8 +6,8 @@
  *                     |<------ byteLength ------>|
  *     start ----------^                                     the first byte that was asked for
  *
- * Invariants: `start < granularity`; the region is never empty, also when `byteLength` is 0; the view
- * is made on first use and replaced by resize; after close nothing touches the region again.
+ * Invariants: `start < granularity`; the region is never empty, also when `byteLength` is 0; the
+ * view is made on first use and replaced by resize; after close nothing touches the region again.
  */
 import { memmapError, tooLarge } from "./errors.js";
 import { systemError } from "./failure.js";
@@ -47,8 +47,8 @@ function identity(): Identity {
 const transfer: unknown = Reflect.get(ArrayBuffer.prototype, "transfer");
 
 /**
- * Takes the memory away from a buffer and whatever views it. On engines with `transfer()` the memory
- * is moved to a buffer of our own first, because detaching a buffer that a user has marked
+ * Takes the memory away from a buffer and whatever views it. On engines with `transfer()` the
+ * memory is moved to a buffer of our own first, because detaching a buffer that a user has marked
  * untransferable ends the process there. False when the buffer no longer held the memory, or the
  * runtime will not give it up now: then the addresses stay covered until the engine is done.
  */

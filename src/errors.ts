@@ -1,6 +1,6 @@
 /**
- * The errors of memmap and the one list of their codes. Knows nothing of the system: what a negative
- * errno means is told in failure.ts.
+ * The errors of memmap and the one list of their codes. Knows nothing of the system: what a
+ * negative errno means is told in failure.ts.
  *
  * Four kinds, no more: a mistake of the caller is a `TypeError` or `RangeError` with Node's code,
  * found before any system call; a state worth catching is a {@link MemmapError}; a call that the
@@ -112,7 +112,7 @@ export class FaultError extends MemmapError {
   }
 }
 
-/* The name stands once on each prototype and not on every error, as with the errors of the language. */
+/* The name stands once on each prototype, as with the errors of the language. */
 for (const [type, name] of [
   [MemmapError, "MemmapError"],
   [SystemError, "SystemError"],

@@ -1,6 +1,6 @@
 /**
- * Turns what the kernel answered into a {@link SystemError}: the name of the errno, and the bound that
- * forbade the call, read from the system at that moment.
+ * Turns what the kernel answered into a {@link SystemError}: the name of the errno, and the bound
+ * that forbade the call, read from the system at that moment.
  */
 import { readFileSync } from "node:fs";
 import { SystemError } from "./errors.js";

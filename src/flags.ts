@@ -25,8 +25,9 @@ export type Sharing = (typeof sharings)[number];
 export type Backing = "file" | "anonymous" | "device";
 
 /**
- * The advice of madvise(2) that loses no data, by the manual's names. What loses data is `discard()`
- * (MADV_DONTNEED, MADV_REMOVE) or left to the raw call (MADV_FREE, MADV_GUARD_INSTALL ...).
+ * The advice of madvise(2) that loses no data, by the manual's names. What loses data is
+ * `discard()` (MADV_DONTNEED, MADV_REMOVE) or left to the raw call (MADV_FREE, MADV_GUARD_INSTALL
+ * ...).
  */
 const adviceNames = {
   normal: "MADV_NORMAL",

@@ -1,7 +1,7 @@
 /**
- * Makes mappings: opens the file, decides which bytes, asks the kernel, and wraps what comes back. The
- * asynchronous and the synchronous way differ only in who waits; every decision is taken in a function
- * that both call.
+ * Makes mappings: opens the file, decides which bytes, asks the kernel, and wraps what comes back.
+ * The asynchronous and the synchronous way differ only in who waits; every decision is taken in a
+ * function that both call.
  */
 import { adviceNumber } from "./bits.js";
 import { MappingCore } from "./core.js";
@@ -52,9 +52,9 @@ interface Target {
  * Maps a file or device and gives its bytes without copying them.
  *
  * Opening, growing and (with `populate` or `lock`) the mapping itself run off the event loop. The
- * pages are read when they are touched, so the cost does not depend on the length. A descriptor that
- * was given can be closed at once: closing it does not unmap. The view is exactly the bytes asked
- * for; offsets and lengths need no alignment.
+ * pages are read when they are touched, so the cost does not depend on the length. A descriptor
+ * that was given can be closed at once: closing it does not unmap. The view is exactly the bytes
+ * asked for; offsets and lengths need no alignment.
  *
  * **Safety** A file that others shorten or overwrite changes under the mapping: `read()`, `write()`
  * and `load()` report a page that is gone as a `FaultError`.
@@ -63,8 +63,8 @@ interface Target {
  *   as a `FileHandle`.
  * @param options See {@link MapFileOptions}; by default the whole file, readable and shared.
  * @returns The open mapping; an empty file gives an empty mapping.
- * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`: an argument of the wrong type,
- *   options that contradict each other, a device without `length`.
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`: an argument of the
+ *   wrong type, options that contradict each other, a device without `length`.
  * @throws {RangeError} `ERR_OUT_OF_RANGE`: a range past the end of the file without `grow`;
  *   `ERR_BUFFER_TOO_LARGE`: more than the runtime can view (4 GiB on Node 20 and Bun).
  * @throws {SystemError} What open(2), fallocate(2) or mmap(2) refused: `ENOENT`, `EACCES`, `ENODEV`
@@ -146,16 +146,16 @@ export function mapFileSync(source: Source, options?: MapFileOptions): Mapping {
 /**
  * Maps memory that no file stands behind; it reads as zeros.
  *
- * No page is taken before it is written. Private memory belongs to this mapping alone. Shared memory
- * is a memory object (memfd_create(2)), so that it can grow by `resize()`; it holds one descriptor
- * until `close()`.
+ * No page is taken before it is written. Private memory belongs to this mapping alone. Shared
+ * memory is a memory object (memfd_create(2)), so that it can grow by `resize()`; it holds one
+ * descriptor until `close()`.
  *
  * @param byteLength How many bytes, 0 or more; any alignment.
  * @param options See {@link MapOptions}; by default readable, writable and private.
  * @returns The open mapping.
  * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`: wrong type, contradiction.
- * @throws {RangeError} `ERR_OUT_OF_RANGE`: no whole number of bytes; `ERR_BUFFER_TOO_LARGE`: more than
- *   the runtime can view (4 GiB on Node 20 and Bun).
+ * @throws {RangeError} `ERR_OUT_OF_RANGE`: no whole number of bytes; `ERR_BUFFER_TOO_LARGE`:
+ *   more than the runtime can view (4 GiB on Node 20 and Bun).
  * @throws {SystemError} What mmap(2) or memfd_create(2) refused: `ENOMEM`, `EAGAIN`, `EINVAL` ...
  * @throws {MemmapError} `ERR_MEMMAP_UNSUPPORTED` where the platform lacks what was asked for.
  *
@@ -235,8 +235,8 @@ function extentOf(plan: FilePlan, facts: FileFacts, name: string): Extent {
   const length = plan.length ?? facts.size - offset;
   if (offset + length > facts.size && !plan.grow) {
     throw outOfRange(
-      `Cannot map ${length} bytes at offset ${offset} of ${name}: the file is ${facts.size} bytes ` +
-        `long; leave out "length" to map to its end, make it longer with { grow: true }, ` +
+      `Cannot map ${length} bytes at offset ${offset} of ${name}: the file is ${facts.size} ` +
+        `bytes long; leave out "length" to map to its end, make it longer with { grow: true }, ` +
         "or use the raw door to map past its end",
     );
   }

@@ -2,8 +2,8 @@
  * What can be asked of the pages of a mapping without waiting for storage: protection, advice,
  * eviction, residency. The middle part of class Mapping, between memory.ts and mapping.ts.
  *
- * The kernel knows whole pages only. A range here has any alignment; each method says whether it acts
- * on every page that the range touches, or on the whole pages inside it.
+ * The kernel knows whole pages only. A range here has any alignment; each method says whether it
+ * acts on every page that the range touches, or on the whole pages inside it.
  */
 import { adviceNumber, protectionBits } from "./bits.js";
 import { memmapError, wrongType, wrongValue } from "./errors.js";
@@ -42,8 +42,8 @@ export abstract class MappedPages extends MappedMemory {
    * Gives memory back and keeps the content.
    *
    * Clean file pages leave memory, changed private pages go to swap where there is any; what cannot
-   * be given back stays. Of a shared mapping the page tables go as well, so that its pages no longer
-   * count as this process's. Acts on every page that the range touches.
+   * be given back stays. Of a shared mapping the page tables go as well, so that its pages no
+   * longer count as this process's. Acts on every page that the range touches.
    *
    * @param range Default everywhere.
    * @throws {TypeError} {RangeError} For a bad range.
@@ -77,10 +77,10 @@ export abstract class MappedPages extends MappedMemory {
   /**
    * Throws away the content of whole pages.
    *
-   * Afterwards the pages read as the manual says: private file pages as the file, anonymous memory as
-   * zeros, and shared anonymous memory as zeros for everybody who maps it. A shared file mapping only
-   * forgets its pages; the file keeps what was written. Bytes outside the range are never lost: acts
-   * on the whole pages inside it.
+   * Afterwards the pages read as the manual says: private file pages as the file, anonymous memory
+   * as zeros, and shared anonymous memory as zeros for everybody who maps it. A shared file mapping
+   * only forgets its pages; the file keeps what was written. Bytes outside the range are never
+   * lost: acts on the whole pages inside it.
    *
    * @param range Default everywhere.
    * @returns How many bytes were thrown away.

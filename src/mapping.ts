@@ -105,7 +105,8 @@ export class Mapping extends MappedPages {
    * @throws {FaultError} `ERR_MEMMAP_FAULT` at the first page that cannot come.
    * @throws {MemmapError} `ERR_MEMMAP_CLOSED`, also when the mapping is closed meanwhile.
    *
-   * **Platform** Linux; MADV_POPULATE_READ since 5.14, before that page by page. Follows madvise(2).
+   * **Platform** Linux; MADV_POPULATE_READ since 5.14, before that page by page. Follows
+   * madvise(2).
    *
    * @example
    * ```ts

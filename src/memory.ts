@@ -1,9 +1,9 @@
 /**
- * The bytes of a mapping and their life: the first half of class Mapping. The second half, what can be
- * asked of the pages below the bytes, is mapping.ts.
+ * The bytes of a mapping and their life: the first half of class Mapping. The second half, what can
+ * be asked of the pages below the bytes, is mapping.ts.
  *
- * Every method reads all its arguments before it looks at the state, so that a getter which closes or
- * resizes the mapping meets a method that has not begun.
+ * Every method reads all its arguments before it looks at the state, so that a getter which closes
+ * or resizes the mapping meets a method that has not begun.
  */
 import type { MappingCore } from "./core.js";
 import { wrongType } from "./errors.js";
@@ -36,8 +36,8 @@ export abstract class MappedMemory {
    * Reading an element reads memory, writing one writes memory. The array stays the same until
    * `resize()` or `close()`, which leave old views with length 0; after `close()` it is empty.
    *
-   * **Safety** Touching a page whose file was truncated, or writing where the protection forbids it,
-   * is what `read()` and `write()` report as errors.
+   * **Safety** Touching a page whose file was truncated, or writing where the protection forbids
+   * it, is what `read()` and `write()` report as errors.
    */
   get bytes(): Uint8Array<ArrayBuffer> {
     return this[core].bytes;
@@ -242,7 +242,8 @@ export abstract class MappedMemory {
    *
    * @param byteLength The new length in bytes, 0 or more.
    * @throws {TypeError} `ERR_INVALID_ARG_TYPE`.
-   * @throws {RangeError} `ERR_OUT_OF_RANGE`: past the end of a file that was not mapped with `grow`;
+   * @throws {RangeError} `ERR_OUT_OF_RANGE`: past the end of a file that was not mapped with
+   *   `grow`;
    *   `ERR_BUFFER_TOO_LARGE`: more than the runtime can view.
    * @throws {SystemError} `ENOMEM`, `ENOSPC` ...; nothing has changed then.
    * @throws {MemmapError} `ERR_MEMMAP_PINNED`, `ERR_MEMMAP_CLOSED`.
@@ -303,9 +304,9 @@ export abstract class MappedMemory {
   /**
    * Ends the mapping at once; a second call does nothing.
    *
-   * Nothing is flushed: what was written to a shared mapping reaches the file all the same, when the
-   * kernel writes it back. `bytes` is empty afterwards and old views have length 0 where the engine
-   * allows it; a buffer that was transferred away reads zeros. Waiting promises reject with
+   * Nothing is flushed: what was written to a shared mapping reaches the file all the same, when
+   * the kernel writes it back. `bytes` is empty afterwards and old views have length 0 where the
+   * engine allows it; a buffer that was transferred away reads zeros. Waiting promises reject with
    * `ERR_MEMMAP_CLOSED`. The addresses are not used again before the engine has let go of them.
    *
    * @throws {MemmapError} `ERR_MEMMAP_PINNED` while a pin is held.

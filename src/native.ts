@@ -6,8 +6,8 @@
  * (main thread, worker) has its own instance of the addon's state.
  *
  * Conventions of the native functions: sizes and offsets are safe integers of bytes, addresses are
- * bigints; a failure is a negative errno and never an exception; an async twin fulfils with what its
- * sync twin returns. Arguments are not checked again there: check before calling.
+ * bigints; a failure is a negative errno and never an exception; an async twin fulfils with what
+ * its sync twin returns. Arguments are not checked again there: check before calling.
  */
 import { createRequire } from "node:module";
 import { memmapError } from "./errors.js";
@@ -83,7 +83,7 @@ export interface Native {
 
 type Loaded = { readonly native: Native } | { readonly reason: string };
 
-/* A build for the other C library fails to load and changes nothing, so trying tells which it is. */
+/* A build for the other C library fails to load and changes nothing: trying tells which it is. */
 function load(): Loaded {
   if (process.platform !== "linux") {
     return { reason: `memmap runs on Linux only so far, and this is ${process.platform}` };

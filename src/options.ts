@@ -18,7 +18,7 @@ import {
 
 /** How memory is mapped. */
 export interface MapOptions {
-  /** What may be done with the bytes. Default: "read" for a file, "read-write" for anonymous memory. */
+  /** What may be done with the bytes. Default: "read" for a file, else "read-write". */
   readonly protection?: Protection | undefined;
   /** Who sees what is written. Default: "shared" for a file, "private" for anonymous memory. */
   readonly sharing?: Sharing | undefined;
@@ -29,8 +29,8 @@ export interface MapOptions {
   /** False: no swap space is set aside (MAP_NORESERVE). Default true. */
   readonly reserve?: boolean | undefined;
   /**
-   * "transparent": the kernel may use huge pages (MADV_HUGEPAGE); a number: pages of that many bytes
-   * from the huge-page pool (MAP_HUGETLB), a power of two.
+   * "transparent": the kernel may use huge pages (MADV_HUGEPAGE); a number: pages of that many
+   * bytes from the huge-page pool (MAP_HUGETLB), a power of two.
    */
   readonly hugePages?: "transparent" | number | undefined;
   /** A hint where to put the mapping; `Mapping.address` tells where it came to lie. */

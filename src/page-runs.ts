@@ -4,8 +4,8 @@
  *     runs   | read          | none | read-write      |
  *     pages  0               4      6                 11 = pageCount
  *
- * Invariants: runs are in order, none is empty, neighbours differ, and the last ends at `pageCount`;
- * with no pages there are no runs.
+ * Invariants: runs are in order, none is empty, neighbours differ, and the last ends at
+ * `pageCount`; with no pages there are no runs.
  */
 
 /** Pages `[pageIndex, pageIndex + pageCount)` that share one value. */

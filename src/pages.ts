@@ -32,7 +32,8 @@ export function roundUp(value: number, pageSize: number): number {
 }
 
 /**
- * The whole pages that an extent touches: what the kernel acts on when it is given a part of a page.
+ * The whole pages that an extent touches: what the kernel acts on when it is given a part of a
+ * page.
  *
  * An empty extent touches no page.
  */

@@ -1,6 +1,6 @@
 /**
- * Pure: the answer of `Mapping.residency()`, over the vector that mincore(2) fills: one byte a page,
- * of which the lowest bit says that the page is in memory.
+ * Pure: the answer of `Mapping.residency()`, over the vector that mincore(2) fills: one byte a
+ * page, of which the lowest bit says that the page is in memory.
  */
 import { outOfRange } from "./errors.js";
 import { asInteger } from "./validate.js";

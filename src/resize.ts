@@ -52,7 +52,7 @@ function clearTail(core: MappingCore, region: NativeRegion, byteLength: number):
   if (tail > 0) native().write(region, end, new Uint8Array(tail));
 }
 
-/* A doubled shared mapping has the protection of its first area everywhere: give each page its own. */
+/* A doubled shared mapping has the protection of its first area everywhere: pages get theirs. */
 function protectAgain(core: MappingCore, region: NativeRegion, pageCount: number): number {
   if (core.protection !== "mixed") return 0;
   for (const run of core.protections.runs()) {

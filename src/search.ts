@@ -11,7 +11,7 @@ function window(bytes: Uint8Array, offset: number, end: number): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset + offset, end - offset);
 }
 
-/** The offset of the first match inside the extent, or -1. An empty pattern matches at its start. */
+/** The offset of the first match in the extent, or -1. An empty pattern matches at its start. */
 export function findFirst(bytes: Uint8Array, pattern: Uint8Array, extent: Extent): number {
   const end = extent.offset + extent.length;
   if (pattern.length === 0) return extent.offset;

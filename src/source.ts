@@ -1,7 +1,9 @@
 /**
- * What a mapping is made from: reads the `source` argument, opens it, and tells what kind of file it
- * is. Owns the descriptors it opens until `close()`; a descriptor of the caller is never closed.
+ * What a mapping is made from: reads the `source` argument, opens it, and tells what kind of file
+ * it is. Owns the descriptors it opens until `close()`; a descriptor of the caller is never closed.
  */
+
+import { Buffer } from "node:buffer";
 import {
   closeSync,
   constants,
@@ -27,7 +29,7 @@ export type Source = string | URL | Uint8Array | number | { readonly fd: number 
 
 /** Where a mapping comes from, once its argument is read. */
 export type Location =
-  | { readonly kind: "path"; readonly path: string | Buffer; readonly name: string }
+  | { readonly kind: "path"; readonly path: string | Uint8Array; readonly name: string }
   | { readonly kind: "descriptor"; readonly fd: number };
 
 /** How a path is opened. */
@@ -120,9 +122,14 @@ export class OpenFile {
   /** Closes what we opened; a file that we made for nothing is removed. */
   close(outcome: "mapped" | "failed"): void {
     if (this.location.kind !== "path") return;
-    if (this.created && outcome === "failed") unlinkSync(this.location.path);
+    if (this.created && outcome === "failed") unlinkSync(pathArgument(this.location.path));
     closeSync(this.fd);
   }
+}
+
+/* node:fs takes bytes as a Buffer only. */
+function pathArgument(path: string | Uint8Array): string | Buffer {
+  return typeof path === "string" ? path : Buffer.from(path);
 }
 
 /* A pipe without a writer must not hold the caller: mmap refuses it in a moment anyway. */
@@ -153,7 +160,11 @@ export function openFileSync(location: Location, plan: OpenPlan): OpenFile {
   const tries = attempts(plan);
   for (const { flags, created } of tries) {
     try {
-      return new OpenFile(openSync(location.path, flags, plan.mode), location, created);
+      return new OpenFile(
+        openSync(pathArgument(location.path), flags, plan.mode),
+        location,
+        created,
+      );
     } catch (error) {
       if (created && tries.length > 1 && isExisting(error)) continue;
       throw openFailure(error, location.name);
@@ -168,7 +179,11 @@ export async function openFile(location: Location, plan: OpenPlan): Promise<Open
   const tries = attempts(plan);
   for (const { flags, created } of tries) {
     try {
-      return new OpenFile(await openAsync(location.path, flags, plan.mode), location, created);
+      return new OpenFile(
+        await openAsync(pathArgument(location.path), flags, plan.mode),
+        location,
+        created,
+      );
     } catch (error) {
       if (created && tries.length > 1 && isExisting(error)) continue;
       throw openFailure(error, location.name);
@@ -228,8 +243,8 @@ function factsOf(file: OpenFile, status: FileStatus): FileFacts {
 }
 
 /**
- * The bytes the file has now, as far as that can be known: its path is asked when it still names the
- * same file, else what it had when it was mapped stands.
+ * The bytes the file has now, as far as that can be known: its path is asked when it still names
+ * the same file, else what it had when it was mapped stands.
  */
 export function currentSize(identity: FileIdentity): number {
   if (identity.path === undefined) return identity.size;

@@ -1,7 +1,7 @@
 /**
- * Pure: reads the arguments of users. Each function takes a value and its name and gives it back with
- * its type, or throws a `TypeError` or `RangeError` with Node's code. No value is converted: what has
- * a `valueOf` and is no number is refused without calling it.
+ * Pure: reads the arguments of users. Each function takes a value and its name and gives it back
+ * with its type, or throws a `TypeError` or `RangeError` with Node's code. No value is converted:
+ * what has a `valueOf` and is no number is refused without calling it.
  */
 import { outOfRange, wrongType, wrongValue } from "./errors.js";
 import type { ByteRange } from "./pages.js";
