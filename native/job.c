@@ -29,10 +29,14 @@ struct job {
   double result;
 };
 
+static double lock_call(struct job *job) { return mm_sys_mlock(job->base, job->length); }
+
+/* A region that was closed while the job waited for its turn has nothing left to work on. */
 static void execute(napi_env env, void *data) {
   (void)env;
   struct job *job = data;
-  job->result = job->call(job);
+  bool closed = job->region != NULL && atomic_load(&job->region->closed);
+  job->result = closed ? -ECANCELED : job->call(job);
 }
 
 static void complete(napi_env env, napi_status status, void *data) {
@@ -43,7 +47,13 @@ static void complete(napi_env env, napi_status status, void *data) {
   /* In an environment that is ending nobody waits any more, and this fails without harm. */
   if (value != NULL) (void)napi_resolve_deferred(env, job->deferred, value);
   (void)napi_delete_async_work(env, job->work);
-  if (job->region != NULL) mm_region_unuse(job->region);
+  if (job->region != NULL) {
+    /* Closed between the look and the call: what was locked is the empty cover. */
+    if (job->call == lock_call && atomic_load(&job->region->closed)) {
+      (void)mm_sys_munlock(job->base, job->length);
+    }
+    mm_region_unuse(job->region);
+  }
   free(job);
 }
 
@@ -71,8 +81,6 @@ static napi_value start(napi_env env, const struct job *plan) {
 static double flush_call(struct job *job) {
   return mm_sys_msync(job->base, job->length, job->argument);
 }
-
-static double lock_call(struct job *job) { return mm_sys_mlock(job->base, job->length); }
 
 static double load_call(struct job *job) {
   return (double)mm_load(job->base, job->length, MADV_POPULATE_READ);

@@ -75,7 +75,7 @@ struct mm_region {
   size_t length;     /* whole pages of the mapping's page size; never 0 */
   int fd;            /* descriptor owned by the region, or -1; closed by close or collection */
   bool shared;       /* MAP_SHARED: how it can be moved */
-  bool closed;       /* the handle was closed */
+  atomic_bool closed; /* the handle was closed; also read by jobs */
   bool viewed;       /* a view was made at least once: the engine knows the addresses */
   bool abandoned;    /* its environment ended with views: the addresses stay reserved for good */
   atomic_bool grace; /* a view was detached by close: see retire.c */

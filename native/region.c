@@ -64,6 +64,7 @@ static struct mm_region *region_of(void *base, size_t length, bool shared) {
   region->magic = REGION_MAGIC;
   atomic_init(&region->refs, 2); /* the JavaScript handle, and the open mapping as a user */
   atomic_init(&region->users, 1);
+  atomic_init(&region->closed, false);
   atomic_init(&region->grace, false);
   region->base = base;
   region->length = length;
@@ -86,7 +87,8 @@ int mm_region_create(const struct mm_map_request *request, struct mm_region **ou
     result = mm_sys_mmap(request, &base);
   }
   if (result != 0) return result;
-  *out = region_of(base, request->length, (request->flags & MAP_TYPE) != MAP_PRIVATE);
+  int type = request->flags & MAP_TYPE;
+  *out = region_of(base, request->length, type == MAP_SHARED || type == MAP_SHARED_VALIDATE);
   if (*out != NULL) return 0;
   (void)mm_sys_munmap(base, request->length);
   return -ENOMEM;

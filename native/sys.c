@@ -167,8 +167,10 @@ int mm_sys_memory(const char *name, unsigned flags, off_t length) {
 /* Makes a memory object longer, or gives back what lies behind its new length. It never becomes
  * shorter, since another holder may have it mapped to the old end. */
 int mm_sys_resize_memory(int fd, off_t length, off_t old_length) {
-  if (length > old_length) return ftruncate(fd, length) == 0 ? 0 : -errno;
-  if (length == old_length) return 0;
+  struct stat status;
+  if (fstat(fd, &status) != 0) return -errno;
+  if (length > status.st_size) return ftruncate(fd, length) == 0 ? 0 : -errno;
+  if (length >= old_length) return 0;
   int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
   return fallocate(fd, mode, length, old_length - length) == 0 ? 0 : -errno;
 }

@@ -132,9 +132,8 @@ export class MappingCore {
     );
   }
 
-  /** Throws when a byte of the extent may not be written. */
-  requireWritable(extent: Extent, action: string): void {
-    const pages = this.touched(extent);
+  /** Throws when a byte of some pages, in bytes of the region, may not be written. */
+  requireWritable(pages: Extent, action: string): void {
     const end = pages.offset + pages.length;
     for (const run of this.protections.runs()) {
       const first = run.pageIndex * this.granularity;
@@ -142,8 +141,8 @@ export class MappingCore {
       if (!inside || isWritable(run.value)) continue;
       throw memmapError(
         "ERR_MEMMAP_READ_ONLY",
-        `Cannot ${action} ${extent.length} bytes at offset ${extent.offset} of ${this.label}: ` +
-          `its protection is ${JSON.stringify(run.value)}`,
+        `Cannot ${action} ${this.label}: the protection of its page ${run.pageIndex} is ` +
+          JSON.stringify(run.value),
       );
     }
   }

@@ -110,6 +110,14 @@ export class FaultError extends MemmapError {
     this.count = fields.count;
     if (fields.path !== undefined) this.path = fields.path;
   }
+
+  /** The fields for `JSON.stringify`, which knows no bigint: the address in hex. */
+  toJSON(): Record<string, string | number> {
+    const { name, message, code, byteOffset, access, reason, count } = this;
+    const address = `0x${this.address.toString(16)}`;
+    const fields = { name, message, code, address, byteOffset, access, reason, count };
+    return this.path === undefined ? fields : { ...fields, path: this.path };
+  }
 }
 
 /* The name stands once on each prototype, as with the errors of the language. */

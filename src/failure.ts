@@ -38,7 +38,8 @@ function maxMapCount(): string {
 function reasonOf(code: string, syscall: string): string {
   const locking = syscall === "mlock" || (syscall === "mmap" && code === "EAGAIN");
   if (locking && ["ENOMEM", "EAGAIN", "EPERM"].includes(code)) {
-    return `the memory that may be locked is used up (${formatLimit("RLIMIT_MEMLOCK")})`;
+    const bound = `the memory that may be locked is used up (${formatLimit("RLIMIT_MEMLOCK")})`;
+    return syscall === "mlock" ? `${bound}, or a page of it cannot be brought in` : bound;
   }
   switch (code) {
     case "EACCES":
@@ -58,6 +59,7 @@ function reasonOf(code: string, syscall: string): string {
     case "ENOTDIR":
       return "a part of the path is no directory";
     case "EBADF":
+      if (syscall === "fallocate") return "the file descriptor is not open for writing";
       return "the file descriptor is not open";
     case "ENOSPC":
       return "no space left on the device";

@@ -106,7 +106,7 @@ export abstract class MappedPages extends MappedMemory {
     const { offset, length } = this[core].inner(extent);
     if (length === 0) return 0;
     const everywhere = this[core].backing === "anonymous" && this[core].sharing === "shared";
-    if (everywhere) this[core].requireWritable(extent, "discard");
+    if (everywhere) this[core].requireWritable({ offset, length }, "discard");
     const advice = constant(everywhere ? "MADV_REMOVE" : "MADV_DONTNEED");
     const result = native().advise(this[core].region, offset, length, advice);
     this[core].check(result, "madvise", "discard");

@@ -7,7 +7,7 @@ import { illegalConstructor } from "./errors.js";
 import { faultAt } from "./fault.js";
 import { extentOf, MappedPages, pagesOf } from "./mapped-pages.js";
 import { core } from "./memory.js";
-import { constant, native } from "./native.js";
+import { constant, type NativeRegion, native } from "./native.js";
 import type { ByteRange, Extent } from "./pages.js";
 import { asByteRange, asOptionalBoolean, asOptionalSignal, asOptions } from "./validate.js";
 
@@ -75,11 +75,8 @@ export class Mapping extends MappedPages {
     const { range, signal } = readWait(options);
     const flags = flushFlags(options);
     const extent = this[extentOf](range, "flush");
-    if (extent.length === 0) return;
-    const { region, pending } = this[core];
-    const { offset, length } = this[core].touched(extent);
-    const result = await pending.wait(signal, () =>
-      native().flushAsync(region, offset, length, flags),
+    const result = await this.#wait({ extent, signal, idle: 0 }, (region, pages) =>
+      native().flushAsync(region, pages.offset, pages.length, flags),
     );
     this[core].check(result, "msync", "flush");
   }
@@ -119,17 +116,15 @@ export class Mapping extends MappedPages {
   async load(options?: WaitOptions): Promise<void> {
     const { range, signal } = readWait(options);
     const extent = this[extentOf](range, "load");
-    if (extent.length === 0) return;
-    const { region, pending } = this[core];
-    const { offset, length } = this[core].touched(extent);
     let done = 0;
-    while (done < length) {
-      const from = offset + done;
-      const piece = Math.min(loadPiece, length - done);
-      const loaded = await pending.wait(signal, () => native().loadAsync(region, from, piece));
-      done += loaded;
-      if (loaded < piece) throw this.#loadFault(extent, done);
-    }
+    do {
+      const length = Math.min(loadPiece, extent.length - done);
+      const piece = { offset: extent.offset + done, length };
+      const pages = await this.#wait({ extent: piece, signal, idle: undefined }, loadPages);
+      if (pages === undefined) return;
+      if (pages.loaded < pages.length) throw this.#loadFault(piece, pages.loaded);
+      done += length;
+    } while (done < extent.length);
   }
 
   /** As {@link load}, and waits for it. */
@@ -166,10 +161,9 @@ export class Mapping extends MappedPages {
   async lock(options?: WaitOptions): Promise<void> {
     const { range, signal } = readWait(options);
     const extent = this[extentOf](range, "lock");
-    if (extent.length === 0) return;
-    const { region, pending } = this[core];
-    const { offset, length } = this[core].touched(extent);
-    const result = await pending.wait(signal, () => native().lockAsync(region, offset, length));
+    const result = await this.#wait({ extent, signal, idle: 0 }, (region, pages) =>
+      native().lockAsync(region, pages.offset, pages.length),
+    );
     this[core].check(result, "mlock", lockAction(extent));
   }
 
@@ -200,6 +194,26 @@ export class Mapping extends MappedPages {
     this[core].check(native().unlock(this[core].region, offset, length), "munlock", "unlock");
   }
 
+  /*
+   * Waits for a call on pages. A mapping that is resized meanwhile has its pages elsewhere: the call
+   * is made again there, on what is left of the range.
+   */
+  async #wait<T>(
+    job: { readonly extent: Extent; readonly signal: AbortSignal | undefined; readonly idle: T },
+    start: (region: NativeRegion, pages: Extent) => Promise<T>,
+  ): Promise<T> {
+    job.signal?.throwIfAborted();
+    for (;;) {
+      const { region, byteLength, pending } = this[core];
+      const offset = Math.min(job.extent.offset, byteLength);
+      const length = Math.min(job.extent.length, byteLength - offset);
+      if (length === 0) return job.idle;
+      const pages = this[core].touched({ offset, length });
+      const result = await pending.wait(job.signal, () => start(region, pages));
+      if (this[core].region === region) return result;
+    }
+  }
+
   #loadFault(extent: Extent, pagesDone: number): Error {
     const first = this[core].touched(extent).offset + pagesDone - this[core].start;
     return faultAt(this[core], { byteOffset: Math.max(extent.offset, first), access: "read" });
@@ -208,6 +222,13 @@ export class Mapping extends MappedPages {
 
 /* A long load is asked for in pieces, so that closing or aborting ends it soon. */
 const loadPiece = 2 ** 28;
+
+async function loadPages(
+  region: NativeRegion,
+  { offset, length }: Extent,
+): Promise<{ readonly loaded: number; readonly length: number } | undefined> {
+  return { loaded: await native().loadAsync(region, offset, length), length };
+}
 
 /** Wraps the state of a new mapping. */
 export function makeMapping(state: MappingCore): Mapping {

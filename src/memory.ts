@@ -5,14 +5,14 @@
  * Every method reads all its arguments before it looks at the state, so that a getter which closes
  * or resizes the mapping meets a method that has not begun.
  */
+import { Buffer } from "node:buffer";
 import type { MappingCore } from "./core.js";
-import { wrongType } from "./errors.js";
 import { faultAt } from "./fault.js";
 import type { Backing, Protection, Sharing } from "./flags.js";
 import { native } from "./native.js";
 import { type ByteRange, checkRange } from "./pages.js";
 import { resizeMapping } from "./resize.js";
-import { findFirst, findLast } from "./search.js";
+import { findFirst, findLast, type Windows } from "./search.js";
 import { asByteRange, asBytes, asInteger } from "./validate.js";
 
 /** Where a mapping keeps its state. @internal */
@@ -174,7 +174,7 @@ export abstract class MappedMemory {
     this[core].requireOpen("write");
     const extent = checkRange({ offset: from, length: source.length }, this.byteLength, "write");
     if (extent.length === 0) return;
-    this[core].requireWritable(extent, "write");
+    this[core].requireWritable(this[core].touched(extent), `write ${source.length} bytes to`);
     const written = native().write(this[core].region, this[core].start + from, source);
     this[core].check(written, "process_vm_readv", "write");
     if (written < source.length) {
@@ -206,7 +206,8 @@ export abstract class MappedMemory {
     const needle = patternBytes(pattern);
     const part = asByteRange(range);
     this[core].requireOpen("search");
-    return findFirst(this.bytes, needle, checkRange(part, this.byteLength, "search"));
+    const extent = checkRange(part, this.byteLength, "search");
+    return findFirst(windowsOf(this[core]), needle, extent);
   }
 
   /**
@@ -229,7 +230,8 @@ export abstract class MappedMemory {
     const needle = patternBytes(pattern);
     const part = asByteRange(range);
     this[core].requireOpen("search");
-    return findLast(this.bytes, needle, checkRange(part, this.byteLength, "search"));
+    const extent = checkRange(part, this.byteLength, "search");
+    return findLast(windowsOf(this[core]), needle, extent);
   }
 
   /**
@@ -337,11 +339,30 @@ function readChecked(state: MappingCore, target: Uint8Array, offset: number): vo
   }
 }
 
+/* The bytes where they lie; copies of them when a user has transferred the buffer away. */
+function windowsOf(state: MappingCore): Windows {
+  const { bytes } = state;
+  if (bytes.length === state.byteLength) {
+    const { buffer, byteOffset } = bytes;
+    return {
+      length: 2 ** 30,
+      at: (offset, end) => Buffer.from(buffer, byteOffset + offset, end - offset),
+    };
+  }
+  return {
+    length: 2 ** 24,
+    at: (offset, end) => {
+      const copy = Buffer.alloc(end - offset);
+      readChecked(state, copy, offset);
+      return copy;
+    },
+  };
+}
+
 function patternBytes(pattern: unknown): Uint8Array {
   if (typeof pattern === "string") return encoder.encode(pattern);
   if (typeof pattern === "number") {
     return Uint8Array.of(asInteger(pattern, "pattern", { max: 255 }));
   }
-  if (pattern instanceof Uint8Array) return pattern;
-  throw wrongType(`"pattern" must be a Uint8Array, a string or a byte`);
+  return asBytes(pattern, "pattern");
 }

@@ -5,7 +5,7 @@
 import { bitsOf, protectionBits } from "./bits.js";
 import { outOfRange, tooLarge, wrongType, wrongValue } from "./errors.js";
 import { isWritable, type Protection, protections, type Sharing, sharings } from "./flags.js";
-import { viewMax } from "./limits.js";
+import { byteMax, viewMax } from "./limits.js";
 import { constant, pageSize } from "./native.js";
 import {
   asInteger,
@@ -185,7 +185,7 @@ export function readFileOptions(
   location: "path" | "descriptor",
 ): FilePlan {
   const options = asOptions(value);
-  const offset = asOptionalInteger(options.offset, "offset") ?? 0;
+  const offset = asOptionalInteger(options.offset, "offset", { max: byteMax }) ?? 0;
   const length = asOptionalInteger(options.length, "length");
   const create = asOptionalBoolean(options.create, "create") === true;
   const exclusive = asOptionalBoolean(options.exclusive, "exclusive") === true;
@@ -220,8 +220,8 @@ function requireConsistent(plan: FilePlan, location: "path" | "descriptor"): voi
   ];
   const found = contradictions.find(([given]) => given);
   if (found !== undefined) throw wrongValue(found[1]);
-  if (plan.length !== undefined && plan.length > Number.MAX_SAFE_INTEGER - plan.offset) {
-    throw outOfRange(`"offset" + "length" must be at most ${Number.MAX_SAFE_INTEGER}`);
+  if (plan.length !== undefined && plan.length > byteMax - plan.offset) {
+    throw outOfRange(`"offset" + "length" must be at most ${byteMax}`);
   }
 }
 

@@ -5,6 +5,7 @@
 import { protectionBits } from "./bits.js";
 import type { MappingCore } from "./core.js";
 import { outOfRange, tooLarge } from "./errors.js";
+import { isWritable } from "./flags.js";
 import { viewMax } from "./limits.js";
 import { type NativeRegion, native } from "./native.js";
 import { currentSize } from "./source.js";
@@ -45,11 +46,19 @@ function provide(core: MappingCore, region: NativeRegion, byteLength: number): n
   return native().resizeMemory(fd, pages, core.pageCount(from) * core.granularity);
 }
 
-/* Anonymous memory that comes back after a shrink is zero again, also inside its last page. */
+/* Anonymous memory that comes back after a shrink is zero again, also inside its last page, which
+   is made writable for that if it is not. */
 function clearTail(core: MappingCore, region: NativeRegion, byteLength: number): void {
+  const { granularity, protections } = core;
   const end = core.start + byteLength;
-  const tail = core.pageCount(byteLength) * core.granularity - end;
-  if (tail > 0) native().write(region, end, new Uint8Array(tail));
+  const pageIndex = core.pageCount(byteLength) - 1;
+  const page = pageIndex * granularity;
+  if (end === page + granularity) return;
+  const protection = protections.at(pageIndex) ?? "none";
+  const guarded = !isWritable(protection);
+  if (guarded) native().protect(region, page, granularity, protectionBits("read-write"));
+  native().write(region, end, new Uint8Array(page + granularity - end));
+  if (guarded) native().protect(region, page, granularity, protectionBits(protection));
 }
 
 /* A doubled shared mapping has the protection of its first area everywhere: pages get theirs. */

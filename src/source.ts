@@ -9,6 +9,7 @@ import {
   constants,
   fstat,
   fstatSync,
+  lstatSync,
   open,
   openSync,
   statSync,
@@ -77,8 +78,7 @@ export function readSource(source: unknown): Location {
   if (typeof source === "string") return pathLocation(source, source);
   if (typeof source === "number") return { kind: "descriptor", fd: asDescriptor(source) };
   if (source instanceof URL) {
-    const path = fileURLToPath(source);
-    return pathLocation(path, path);
+    return urlLocation(source);
   }
   if (source instanceof Uint8Array) {
     const bytes = Buffer.from(source);
@@ -90,6 +90,15 @@ export function readSource(source: unknown): Location {
   throw wrongType(
     `"source" must be a path (string, URL, Buffer), a file descriptor or an object with one`,
   );
+}
+
+function urlLocation(url: URL): Location {
+  try {
+    const path = fileURLToPath(url);
+    return pathLocation(path, path);
+  } catch {
+    throw wrongValue(`"source" must be a file: URL, not ${JSON.stringify(url.href)}`);
+  }
 }
 
 function asDescriptor(value: unknown): number {
@@ -122,8 +131,22 @@ export class OpenFile {
   /** Closes what we opened; a file that we made for nothing is removed. */
   close(outcome: "mapped" | "failed"): void {
     if (this.location.kind !== "path") return;
-    if (this.created && outcome === "failed") unlinkSync(pathArgument(this.location.path));
-    closeSync(this.fd);
+    try {
+      if (this.created && outcome === "failed") this.#remove(pathArgument(this.location.path));
+    } finally {
+      closeSync(this.fd);
+    }
+  }
+
+  /* Somebody may have removed or replaced it meanwhile: only what we made is taken away. */
+  #remove(path: string | Buffer): void {
+    try {
+      const ours = fstatSync(this.fd, { bigint: true });
+      const there = lstatSync(path, { bigint: true });
+      if (there.dev === ours.dev && there.ino === ours.ino) unlinkSync(path);
+    } catch {
+      // The failure that led here is the one to tell.
+    }
   }
 }
 

@@ -9,7 +9,7 @@ import type { ByteRange } from "./pages.js";
 function describe(value: unknown): string {
   if (value === null || value === undefined) return String(value);
   if (typeof value === "string") return JSON.stringify(value);
-  if (typeof value === "object") return `an instance of ${value.constructor?.name ?? "Object"}`;
+  if (typeof value === "object") return "an object";
   if (typeof value === "function") return "a function";
   return `${typeof value} ${String(value)}`;
 }
@@ -85,10 +85,33 @@ export function asOptions<T extends object>(value: T | undefined, name = "option
   throw wrongType(`"${name}" must be an object, not ${describe(value)}`);
 }
 
-/** The bytes of a user: a Uint8Array or Buffer. */
+/* The fields as the engine keeps them: a subclass may answer anything under these names. */
+const typedArray: object = Object.getPrototypeOf(Uint8Array.prototype);
+const field = (name: string | symbol, of: object): unknown => Reflect.get(typedArray, name, of);
+
+/**
+ * The bytes of a user: a Uint8Array or Buffer, of this realm or another. What comes back is a plain
+ * view of the same bytes, whose length is true; a detached array gives an empty one.
+ */
 export function asBytes(value: unknown, name: string): Uint8Array {
-  if (value instanceof Uint8Array) return value;
-  throw wrongType(`"${name}" must be a Uint8Array, not ${describe(value)}`);
+  if (typeof value !== "object" || value === null) throw notBytes(value, name);
+  if (field(Symbol.toStringTag, value) !== "Uint8Array") throw notBytes(value, name);
+  const [buffer, byteOffset, length] = ["buffer", "byteOffset", "length"].map((key) =>
+    field(key, value),
+  );
+  if (length === 0) return new Uint8Array(0);
+  if (typeof byteOffset !== "number" || typeof length !== "number") throw notBytes(value, name);
+  if (!isBuffer(buffer)) throw notBytes(value, name);
+  return new Uint8Array(buffer, byteOffset, length);
+}
+
+/* What an array of bytes answers for its buffer is one, also when it comes from another realm. */
+function isBuffer(value: unknown): value is ArrayBufferLike {
+  return typeof value === "object" && value !== null && "byteLength" in value;
+}
+
+function notBytes(value: unknown, name: string): TypeError {
+  return wrongType(`"${name}" must be a Uint8Array, not ${describe(value)}`);
 }
 
 /** A signal that may be left out. */

@@ -1,0 +1,112 @@
+// Each program of examples/ does what its first lines say, on real files and in a process of its own.
+
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { type RunResult, runScript } from "./helpers/child.js";
+import { tempDir } from "./helpers/temp.js";
+
+const compiled = new URL("../examples/", import.meta.url);
+const sources = fileURLToPath(new URL("../../examples/", import.meta.url));
+const tried = new Set<string>();
+
+async function run(name: string, ...args: string[]): Promise<RunResult> {
+  tried.add(`${name}.ts`);
+  return await runScript(new URL(`${name}.js`, compiled), args);
+}
+
+function outputOf(result: RunResult): string {
+  assert.equal(result.stderr, "");
+  assert.equal(result.code, 0);
+  return result.stdout;
+}
+
+test("mmapcopy writes a file to standard output, and tells its usage", async (t) => {
+  const file = join(tempDir(t), "message.txt");
+  const content = "Hello, mapped world!\n".repeat(20_000);
+  writeFileSync(file, content);
+  assert.equal(outputOf(await run("mmapcopy", file)), content);
+
+  const wrong = await run("mmapcopy");
+  assert.equal(wrong.code, 2);
+  assert.equal(wrong.stderr.trim(), "usage: mmapcopy FILE");
+});
+
+test("mmapcopy writes nothing for an empty file", async (t) => {
+  const file = join(tempDir(t), "empty");
+  writeFileSync(file, "");
+  assert.equal(outputOf(await run("mmapcopy", file)), "");
+});
+
+test("grep prints the lines that hold a text, also the first and the last", async (t) => {
+  const file = join(tempDir(t), "lines.txt");
+  writeFileSync(file, "map one\nnothing\nthe map, the map\nlast map");
+  assert.equal(outputOf(await run("grep", "map", file)), "map one\nthe map, the map\nlast map\n");
+  assert.equal((await run("grep", "absent", file)).code, 1);
+  assert.equal((await run("grep")).code, 2);
+});
+
+test("shared-counter loses no addition of two processes", async () => {
+  const output = outputOf(await run("shared-counter"));
+  assert.equal(output, "2 processes added 200000 in all: the counter says 200000\n");
+});
+
+test("copy-on-write changes its own mapping and nothing else", async (t) => {
+  const file = join(tempDir(t), "message.txt");
+  writeFileSync(file, "Hello, mapped world!\n");
+  const lines = outputOf(await run("copy-on-write", file))
+    .trim()
+    .split("\n");
+  assert.deepEqual(
+    lines.map((line) => line.slice(line.indexOf('"'))),
+    ['"************"', '"Hello, mappe"', '"Hello, mappe"'],
+  );
+  assert.equal(readFileSync(file, "utf8"), "Hello, mapped world!\n");
+});
+
+test("append-log keeps what earlier runs appended, past the first step", async (t) => {
+  const file = join(tempDir(t), "log");
+  assert.equal(outputOf(await run("append-log", file, "one", "two")), "one\ntwo\n");
+  const long = "x".repeat(70_000);
+  const output = outputOf(await run("append-log", file, long));
+  assert.equal(output, `one\ntwo\n${long}\n`);
+  assert.equal(readFileSync(file).readBigUInt64LE(0), BigInt(output.length));
+});
+
+test("residency shows a strip of the file with its counts", async (t) => {
+  const file = join(tempDir(t), "data.bin");
+  writeFileSync(file, Buffer.alloc(256 * 1024, 1));
+  assert.match(outputOf(await run("residency", file, "16")), /^\[[#+.]{16}\] \d+ of \d+ pages/);
+  assert.equal((await run("residency")).code, 2);
+});
+
+test("sorted-index finds a key among many, and none that is not there", async (t) => {
+  const file = join(tempDir(t), "index.bin");
+  const made = outputOf(await run("sorted-index", file, "make", "100000"));
+  assert.equal(made, "100000 records in 1600000 bytes\n");
+  assert.equal(outputOf(await run("sorted-index", file, "get", "299997")), `${99_999 ** 2}\n`);
+  assert.equal(outputOf(await run("sorted-index", file, "get", "4")), "no such key\n");
+});
+
+test("scratch takes only the pages that are written, and gives them back", async () => {
+  const lines = outputOf(await run("scratch"))
+    .trim()
+    .split("\n");
+  assert.deepEqual(lines, [
+    "1073741824 bytes mapped, 0 of the first 64 pages in memory",
+    "after writing every other page: 32",
+    "after discarding the first 32 pages: 16",
+    "the first byte is 0 again",
+  ]);
+});
+
+test("every example was run, and none is longer than 60 lines", () => {
+  const names = readdirSync(sources);
+  assert.deepEqual([...tried].sort(), [...names].sort());
+  for (const name of names) {
+    const lines = readFileSync(join(sources, name), "utf8").trimEnd().split("\n");
+    assert.ok(lines.length <= 60, `${name} has ${lines.length} lines`);
+  }
+});
