@@ -25,7 +25,8 @@ function reasonOf(core: MappingCore, place: FaultPlace): FaultReason | undefined
   if (code === "ENOMEM") return "memory";
   if (code === "EHWPOISON") return "io";
   if (core.file === undefined) return "memory";
-  const size = currentSize(core.file.identity);
+  /* A file that nobody can find any more was most likely made shorter, not damaged. */
+  const size = currentSize(core.file.identity) ?? 0;
   return core.offset + place.byteOffset < size ? "io" : "truncated";
 }
 

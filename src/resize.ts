@@ -23,7 +23,7 @@ function requireRoom(core: MappingCore, byteLength: number): void {
       `Cannot resize ${core.label} to ${byteLength} bytes: the length of a device is not known`,
     );
   }
-  const size = currentSize(core.file.identity);
+  const size = currentSize(core.file.identity) ?? core.file.identity.size;
   if (core.offset + byteLength <= size) return;
   throw outOfRange(
     `Cannot resize ${core.label} to ${byteLength} bytes at offset ${core.offset}: ` +

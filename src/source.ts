@@ -266,16 +266,16 @@ function factsOf(file: OpenFile, status: FileStatus): FileFacts {
 }
 
 /**
- * The bytes the file has now, as far as that can be known: its path is asked when it still names
- * the same file, else what it had when it was mapped stands.
+ * The bytes the file has now; undefined when it has no path, or its path no longer names the same
+ * file, so that nobody can tell.
  */
-export function currentSize(identity: FileIdentity): number {
-  if (identity.path === undefined) return identity.size;
+export function currentSize(identity: FileIdentity): number | undefined {
+  if (identity.path === undefined) return undefined;
   try {
     const status = statSync(identity.path, { bigint: true });
     const same = status.dev === identity.dev && status.ino === identity.ino;
-    return same ? Number(status.size) : identity.size;
+    return same ? Number(status.size) : undefined;
   } catch {
-    return identity.size;
+    return undefined;
   }
 }
