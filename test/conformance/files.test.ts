@@ -17,7 +17,7 @@ import { join } from "node:path";
 import test from "node:test";
 import { pathToFileURL } from "node:url";
 import { type Mapping, mapAnonymous, mapFile, mapFileSync, pageSize } from "memmap";
-import { descriptors, descriptorsNamed, holdings, permissionsAt } from "../helpers/proc-self.js";
+import { descriptorsNamed, holdings, permissionsAt } from "../helpers/proc-self.js";
 import { type Cleanup, tempDir } from "../helpers/temp.js";
 
 function makeFile(t: Cleanup, byteLength: number): string {
@@ -49,17 +49,17 @@ test("closing the descriptor does not unmap", (t) => {
   assert.equal(permissionsAt(mapping.address), "r--s");
 });
 
-test("a mapping holds no descriptor; shared anonymous memory and grow hold one until close", (t) => {
+test("a mapping holds no descriptor; shared memory and grow hold one until close", (t) => {
   const path = makeFile(t, pageSize);
-  const before = descriptors().size;
+  const before = holdings().descriptors;
   const plain = [mapFileSync(path), mapFileSync(path, { protection: "read-write" })];
   plain.push(mapFileSync(path, { sharing: "private" }), mapAnonymous(pageSize));
-  assert.equal(descriptors().size, before);
+  assert.equal(holdings().descriptors, before);
   const memory = mapAnonymous(pageSize, { sharing: "shared" });
   const growing = mapFileSync(path, { grow: true });
-  assert.equal(descriptors().size, before + 2);
+  assert.equal(holdings().descriptors, before + 2);
   for (const mapping of [...plain, memory, growing]) mapping.close();
-  assert.equal(descriptors().size, before);
+  assert.equal(holdings().descriptors, before);
 });
 
 test("a mapping outlives its file's name: renaming and removing do not disturb it", (t) => {
@@ -161,7 +161,7 @@ async function checkTruncated(mapping: Mapping, lost: number): Promise<void> {
   assert.equal(mapping.read(0, lost).length, lost);
 }
 
-test("a truncated file is a FaultError at the first lost byte for read, write and load", async (t) => {
+test("read, write and load of a truncated file are a FaultError at the lost byte", async (t) => {
   const path = makeFile(t, 4 * pageSize);
   using mapping = mapFileSync(path, { protection: "read-write" });
   truncateSync(path, 2 * pageSize);

@@ -33,7 +33,7 @@ function limit(name, value) {
 
 function dropRights() {
   if (process.getuid() !== 0) return;
-  process.setgroups([]);
+  process.setgroups?.([]); // Deno has no such call, and a process of ours has no groups to lose.
   process.setgid(${ordinaryUid});
   process.setuid(${ordinaryUid});
 }

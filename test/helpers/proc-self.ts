@@ -1,7 +1,8 @@
 // What the kernel says about this process: its areas, its descriptors, its counters. Parsed here
 // and not by the library, so that a test never asks what it tests.
 
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync } from "node:fs";
+import { pageSize } from "memmap";
 
 /** One row of /proc/PID/maps. */
 export interface Area {
@@ -16,6 +17,7 @@ export interface Area {
 
 /** How much a process holds. */
 export interface Holdings {
+  /** Descriptors of files and memory objects; runtimes open sockets of their own at any time. */
   readonly descriptors: number;
   readonly areas: number;
   /** The bytes of its whole address space. */
@@ -80,6 +82,29 @@ export function flagsAt(address: bigint): string[] {
   return smapsAt(address, "VmFlags").split(" ");
 }
 
+/** What the page tables of this process say of a range of pages. */
+export interface PageTable {
+  /** Pages that are mapped now. */
+  readonly present: number;
+  /** Those of them that belong to no file and no shared object. */
+  readonly anonymous: number;
+}
+
+/**
+ * The page tables behind a number of pages: exact, where the counters of an area may count those of
+ * neighbours that the kernel has merged with it.
+ */
+export function pageTable(address: bigint, pageCount: number): PageTable {
+  const entries = new BigUint64Array(pageCount);
+  const fd = openSync("/proc/self/pagemap", "r");
+  const position = Number(address / BigInt(pageSize)) * 8;
+  readSync(fd, new Uint8Array(entries.buffer), 0, entries.byteLength, position);
+  closeSync(fd);
+  const present = [...entries].filter((entry) => entry >> 63n === 1n);
+  const anonymous = present.filter((entry) => ((entry >> 61n) & 1n) === 0n);
+  return { present: present.length, anonymous: anonymous.length };
+}
+
 /** A number of kibibytes in /proc/PID/status, in bytes. */
 export function statusBytes(field: string, pid: number | "self" = "self"): number {
   const text = readFileSync(`/proc/${pid}/status`, "utf8");
@@ -109,7 +134,7 @@ export function descriptorsNamed(text: string): number[] {
 /** What this process holds now. */
 export function holdings(): Holdings {
   return {
-    descriptors: descriptors().size,
+    descriptors: descriptorsNamed("/").length,
     areas: areasOf().length,
     virtualBytes: statusBytes("VmSize"),
   };

@@ -1,0 +1,109 @@
+// docs/semantics.md against the tests: each row of its tables names the tests that show it, by
+// their exact titles, and each of those stands in one compiled test file.
+
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import test from "node:test";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+
+interface Row {
+  /** As an editor shows it, from 1. */
+  readonly line: number;
+  readonly cells: readonly string[];
+  /** What stands in backquotes in the last column. */
+  readonly titles: readonly string[];
+}
+
+/** The rows of all tables of a document, without their heads. */
+function rowsOf(text: string): Row[] {
+  const lines = text.split("\n");
+  return lines.flatMap((line, index) => {
+    if (!line.startsWith("|") || isHead(line, lines[index + 1] ?? "")) return [];
+    const cells = line.split("|").slice(1, -1);
+    const last = cells.at(-1) ?? "";
+    const titles = [...last.matchAll(/`([^`]+)`/g)].map(([, title = ""]) => title);
+    return [{ line: index + 1, cells, titles }];
+  });
+}
+
+function isHead(line: string, next: string): boolean {
+  const isRule = (text: string) => /^\|[\s|:-]+\|$/.test(text) && text.includes("---");
+  return isRule(line) || isRule(next);
+}
+
+/** The titles of the tests in a source file. */
+function titlesOf(text: string): string[] {
+  return [...text.matchAll(/^test\(\s*"((?:[^"\\]|\\.)+)"/gm)].map(([, title = ""]) => title);
+}
+
+function testFiles(): string[] {
+  return readdirSync(join(root, "test"), { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".test.ts"))
+    .sort();
+}
+
+const rows = rowsOf(readFileSync(join(root, "docs/semantics.md"), "utf8"));
+const titles = testFiles().flatMap((file) => {
+  const compiled = join(root, "out/test", file.replace(/\.ts$/, ".js"));
+  const found = titlesOf(readFileSync(join(root, "test", file), "utf8"));
+  return found.map((title) => ({ title, file, isCompiled: existsSync(compiled) }));
+});
+
+test("every row of docs/semantics.md names a test", () => {
+  assert.ok(rows.length > 50, `${rows.length} rows`);
+  const bare = rows.filter((row) => row.titles.length === 0).map(({ line }) => line);
+  assert.deepEqual(bare, [], "lines without a test");
+});
+
+test("every test that docs/semantics.md names exists once and is compiled", () => {
+  const problems: string[] = [];
+  for (const { line, titles: wanted } of rows) {
+    for (const title of wanted) {
+      const found = titles.filter((entry) => entry.title === title);
+      if (found.length !== 1) problems.push(`line ${line}: ${found.length} tests "${title}"`);
+      if (found.some(({ isCompiled }) => !isCompiled)) problems.push(`line ${line}: not compiled`);
+    }
+  }
+  assert.deepEqual(problems, []);
+});
+
+test("every conformance test is named by docs/semantics.md", () => {
+  const named = new Set(rows.flatMap((row) => row.titles));
+  const unnamed = titles.filter(
+    ({ title, file }) => file.startsWith("conformance/") && !named.has(title),
+  );
+  assert.deepEqual(unnamed, []);
+});
+
+test("all rows of a table of docs/semantics.md have as many cells as its head", () => {
+  const text = readFileSync(join(root, "docs/semantics.md"), "utf8");
+  const tables = text
+    .split(/\n{2,}/)
+    .map((part) => part.trim())
+    .filter((part) => part.startsWith("|"));
+  assert.ok(tables.length > 5);
+  for (const table of tables) {
+    const counts = new Set(table.split("\n").map((line) => line.split("|").length));
+    assert.equal(counts.size, 1, table.split("\n")[0]);
+  }
+});
+
+test("rowsOf() finds the rows, and a row without a test has no titles", () => {
+  const text =
+    "| A | Test |\n| --- | --- |\n| a `x` | `one` `two, three` |\n| b | none |\n\ntext\n";
+  assert.deepEqual(
+    rowsOf(text).map(({ line, titles: found }) => [line, found]),
+    [
+      [3, ["one", "two, three"]],
+      [4, []],
+    ],
+  );
+});
+
+test("titlesOf() finds titles on the line of test( and on the next", () => {
+  const lines = ['test("one", () => {});', "test(", '  "two",', "  () => {},", ");", 'x("three");'];
+  assert.deepEqual(titlesOf(lines.join("\n")), ["one", "two"]);
+});
