@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Runs the native side without a JavaScript engine, for sanitizers: regions, retired ranges,
+ * checked copies, and all of it from several threads. scripts/sanitize.mjs builds and runs it. The
+ * link wraps mm_sys_mremap, so that a test can let the kernel refuse.
+ */
+#include "check.h"
+
+#include <errno.h>
+
+/* How many calls of mm_sys_mremap succeed before, and how many fail then; -1 and 0: none fails. */
+static int before_failure = -1;
+static int failures;
+
+int __real_mm_sys_mremap(void *old, size_t old_length, size_t length, int flags, void *target,
+                         void **out);
+int __wrap_mm_sys_mremap(void *old, size_t old_length, size_t length, int flags, void *target,
+                         void **out);
+
+void fail_mremap(int from, int count) {
+  before_failure = from;
+  failures = count;
+}
+
+int __wrap_mm_sys_mremap(void *old, size_t old_length, size_t length, int flags, void *target,
+                         void **out) {
+  if (failures > 0) {
+    if (before_failure == 0) {
+      failures--;
+      return -ENOMEM;
+    }
+    before_failure--;
+  }
+  return __real_mm_sys_mremap(old, old_length, length, flags, target, out);
+}
+
+/* With an argument, nothing is moved: valgrind does not know all that mremap(2) can do. */
+int main(int count, char **arguments) {
+  (void)arguments;
+  bool moves = count == 1;
+  test_regions(moves);
+  test_copies();
+  test_threads(moves);
+  puts("native tests passed");
+  return 0;
+}

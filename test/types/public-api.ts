@@ -1,0 +1,228 @@
+// Compile-only: what the public types let through, and what they refuse. Nothing here is run; a
+// line that should not compile and does is an error of its own.
+
+import {
+  type Advice,
+  type Backing,
+  type ByteRange,
+  FaultError,
+  type FaultReason,
+  type FlushOptions,
+  type MapFileOptions,
+  type MapOptions,
+  Mapping,
+  MemmapError,
+  mapAnonymous,
+  type mapFile,
+  mapFileSync,
+  type Protection,
+  type pageSize,
+  type Residency,
+  type ResidencyRun,
+  type Sharing,
+  type Source,
+  SystemError,
+  type WaitOptions,
+} from "memmap";
+
+/** True for one type alone, so that a type that became `any` is noticed. */
+type Same<A, B> =
+  (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+
+/** Compiles for `true` only. */
+function holds<T extends true>(): T | undefined {
+  return undefined;
+}
+
+// ==== What a mapping is ========================================================================
+
+export function members(mapping: Mapping): void {
+  holds<Same<typeof mapping.bytes, Uint8Array<ArrayBuffer>>>();
+  holds<Same<typeof mapping.buffer, ArrayBuffer>>();
+  holds<Same<typeof mapping.byteLength, number>>();
+  holds<Same<typeof mapping.address, bigint>>();
+  holds<Same<typeof mapping.offset, number>>();
+  holds<Same<typeof mapping.path, string | undefined>>();
+  holds<Same<typeof mapping.protection, Protection | "mixed">>();
+  holds<Same<typeof mapping.sharing, Sharing>>();
+  holds<Same<typeof mapping.backing, Backing>>();
+  holds<Same<typeof mapping.closed, boolean>>();
+  holds<Same<typeof pageSize, number>>();
+
+  // @ts-expect-error the bytes are the mapping's, and so is their array
+  mapping.bytes = new Uint8Array(1);
+  // @ts-expect-error resize() changes the length
+  mapping.byteLength = 1;
+  // @ts-expect-error protect() changes the protection
+  mapping.protection = "read";
+  // @ts-expect-error close() closes
+  mapping.closed = true;
+}
+
+export function results(mapping: Mapping): void {
+  holds<Same<ReturnType<typeof mapping.read>, Uint8Array<ArrayBuffer>>>();
+  holds<Same<ReturnType<typeof mapping.readInto>, void>>();
+  holds<Same<ReturnType<typeof mapping.write>, void>>();
+  holds<Same<ReturnType<typeof mapping.indexOf>, number>>();
+  holds<Same<ReturnType<typeof mapping.lastIndexOf>, number>>();
+  holds<Same<ReturnType<typeof mapping.discard>, number>>();
+  holds<Same<ReturnType<typeof mapping.residency>, Residency>>();
+  holds<Same<ReturnType<typeof mapping.flush>, Promise<void>>>();
+  holds<Same<ReturnType<typeof mapping.flushSync>, void>>();
+  holds<Same<ReturnType<typeof mapping.load>, Promise<void>>>();
+  holds<Same<ReturnType<typeof mapping.lock>, Promise<void>>>();
+  holds<Same<ReturnType<typeof mapping.pin>, Disposable>>();
+  holds<Same<ReturnType<typeof Mapping.supportedAdvice>, ReadonlySet<Advice>>>();
+  holds<Same<ReturnType<typeof mapFile>, Promise<Mapping>>>();
+  holds<Same<ReturnType<typeof mapFileSync>, Mapping>>();
+  holds<Same<ReturnType<typeof mapAnonymous>, Mapping>>();
+}
+
+export function residency(answer: Residency): ResidencyRun[] {
+  const runs: ResidencyRun[] = [...answer.runs()];
+  holds<Same<typeof answer.pageSize, number>>();
+  holds<Same<typeof answer.pageCount, number>>();
+  holds<Same<typeof answer.residentCount, number>>();
+  holds<Same<ReturnType<typeof answer.isResident>, boolean>>();
+  holds<
+    Same<
+      ResidencyRun,
+      { readonly pageIndex: number; readonly pageCount: number; readonly resident: boolean }
+    >
+  >();
+  // @ts-expect-error a page is named by its index
+  answer.isResident("0");
+  return runs;
+}
+
+// ==== What is taken ============================================================================
+
+export function sources(handle: { readonly fd: number; close(): Promise<void> }): Source[] {
+  const taken: Source[] = ["/a", new URL("file:///a"), new Uint8Array(2), Buffer.from("/a"), 3];
+  // @ts-expect-error a source is not left out
+  mapFileSync();
+  // @ts-expect-error a descriptor is a number
+  mapFileSync({ fd: "3" });
+  // @ts-expect-error a descriptor is no bigint
+  mapFileSync(3n);
+  // @ts-expect-error null is no source
+  mapFileSync(null);
+  return [...taken, handle];
+}
+
+/** Every option may be undefined, as under exactOptionalPropertyTypes it must say. */
+export const none: Required<{ [K in keyof MapFileOptions]: undefined }> = {
+  protection: undefined,
+  sharing: undefined,
+  populate: undefined,
+  lock: undefined,
+  reserve: undefined,
+  hugePages: undefined,
+  at: undefined,
+  stack: undefined,
+  growsDown: undefined,
+  low32: undefined,
+  droppable: undefined,
+  name: undefined,
+  offset: undefined,
+  length: undefined,
+  create: undefined,
+  exclusive: undefined,
+  mode: undefined,
+  grow: undefined,
+  synchronous: undefined,
+};
+export const file: MapFileOptions = none;
+export const anonymous: MapOptions = none;
+export const range: ByteRange = { offset: undefined, length: undefined };
+export const wait: WaitOptions = { ...range, signal: undefined };
+export const flush: FlushOptions = { ...range, wait: undefined, invalidate: undefined };
+
+export function options(): void {
+  mapAnonymous(1, { hugePages: "transparent" });
+  mapAnonymous(1, { hugePages: 2 ** 21, at: 0x1000n, protection: "read-write-execute" });
+  mapFileSync("/a", { offset: 1, length: 2, create: true, exclusive: true, mode: 0o600 });
+  // @ts-expect-error anonymous memory has no offset
+  mapAnonymous(1, { offset: 1 });
+  // @ts-expect-error a length is given
+  mapAnonymous();
+  // @ts-expect-error a length is a number
+  mapAnonymous(1n);
+  // @ts-expect-error writing alone is no protection
+  mapAnonymous(1, { protection: "write" });
+  // @ts-expect-error "mixed" is what protection reads, not what it can be set to
+  mapAnonymous(1, { protection: "mixed" });
+  // @ts-expect-error an address is a bigint
+  mapAnonymous(1, { at: 4096 });
+  // @ts-expect-error only this word, or a number
+  mapAnonymous(1, { hugePages: "always" });
+  // @ts-expect-error the option is called length
+  mapFileSync("/a", { byteLength: 1 });
+  // @ts-expect-error a file is not mapped with null
+  mapFileSync("/a", { sharing: null });
+}
+
+export async function calls(mapping: Mapping, signal: AbortSignal): Promise<void> {
+  await mapping.flush({ offset: 0, length: 1, wait: false, invalidate: true, signal });
+  await mapping.load({ signal });
+  await mapping.lock({ length: 1 });
+  mapping.flushSync({ wait: true });
+  mapping.protect("none", { offset: 1 });
+  mapping.advise("dont-fork");
+  mapping.indexOf("a", { offset: 1 });
+  mapping.indexOf(10);
+  mapping.write(0, Buffer.from("a"));
+  mapping.readInto(new Uint8Array(new SharedArrayBuffer(1)), 0);
+  // @ts-expect-error a signal has nobody to tell where nothing waits
+  mapping.flushSync({ signal });
+  // @ts-expect-error loading has no wait option
+  await mapping.load({ wait: false });
+  // @ts-expect-error text is encoded by the caller
+  mapping.write(0, "a");
+  // @ts-expect-error bytes come from a Uint8Array
+  mapping.write(0, new DataView(new ArrayBuffer(1)));
+  // @ts-expect-error this advice loses data
+  mapping.advise("dont-need");
+  // @ts-expect-error the offset comes first
+  mapping.read(new Uint8Array(1), 0);
+  // @ts-expect-error the length is given
+  mapping.read(0);
+  // @ts-expect-error only this library makes one
+  new Mapping({}, Symbol("key"));
+}
+
+/** A mapping is disposable, and what works on bytes works on its bytes. */
+export function uses(): number {
+  using mapping = mapAnonymous(4);
+  using _pin = mapping.pin();
+  const view = new DataView(mapping.buffer, mapping.bytes.byteOffset, mapping.byteLength);
+  const bytes: Uint8Array = mapping.bytes;
+  return view.getUint32(0) + bytes.length;
+}
+
+// ==== Errors ===================================================================================
+
+export function errors(error: unknown): FaultReason | undefined {
+  if (error instanceof FaultError) {
+    holds<Same<typeof error.address, bigint>>();
+    holds<Same<typeof error.byteOffset, number>>();
+    holds<Same<typeof error.access, "read" | "write">>();
+    holds<Same<typeof error.count, number>>();
+    const code: string = error.code;
+    return code === "ERR_MEMMAP_FAULT" ? error.reason : undefined;
+  }
+  if (error instanceof SystemError) {
+    holds<Same<typeof error.errno, number>>();
+    holds<Same<typeof error.syscall, string>>();
+    const { path }: { path?: string } = error;
+    // @ts-expect-error a failed call has no address
+    path satisfies typeof error.address;
+  }
+  if (error instanceof MemmapError) {
+    // @ts-expect-error a code is read
+    error.code = "ERR_MEMMAP_CLOSED";
+    const base: Error = error;
+    base.message satisfies string;
+  }
+  return undefined;
+}
