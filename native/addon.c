@@ -23,6 +23,10 @@ void mm_env_unref(struct mm_env *state) {
 static void env_ending(void *data) {
   struct mm_env *state = data;
   atomic_store(&state->ending, true);
+  mm_notice_end(state);
+  mm_region_env_ending(state);
+  mm_job_env_ending(state);
+  mm_view_env_ending(state);
   mm_env_unref(state);
 }
 
@@ -49,6 +53,13 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
   if (state == NULL) return mm_throw(env, "memmap native: out of memory");
   atomic_init(&state->refs, 2); /* the instance data, and the hook */
   atomic_init(&state->ending, false);
+  state->told = NULL;
+  state->open = NULL;
+  state->jobs = NULL;
+  state->views = NULL;
+  state->env = env;
+  state->exact = false;
+  state->engine = false;
   if (napi_set_instance_data(env, state, env_ended, NULL) != napi_ok) {
     free(state);
     return mm_throw(env, "memmap native: cannot keep its state");
@@ -56,6 +67,7 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
   (void)napi_add_env_cleanup_hook(env, env_ending, state);
   napi_value page_size = mm_number(env, (double)mm_sys_page_size());
   if (!export_all(env, exports, mm_map_exports) || !export_all(env, exports, mm_page_exports) ||
+      !export_all(env, exports, mm_fault_exports) ||
       !export_all(env, exports, mm_file_exports) || !export_all(env, exports, mm_job_exports) ||
       napi_set_named_property(env, exports, "constants", mm_constants(env)) != napi_ok ||
       napi_set_named_property(env, exports, "errnoNames", mm_errno_names(env)) != napi_ok ||

@@ -29,6 +29,9 @@ size_t mm_copy(void *target, const void *source, size_t length) {
  * nothing. */
 bool mm_advice_supported(int advice) {
   size_t page = mm_sys_page_size();
+  bool populates = advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE;
+  struct mm_guard *guard = mm_guard();
+  if (populates && guard != NULL && !guard->populates) return false;
   return mm_sys_madvise((void *)page, 0, advice) == 0;
 }
 

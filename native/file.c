@@ -9,17 +9,6 @@
 
 #define NAME_MAX_BYTES 256
 
-/* memory(name, flags, length): the descriptor of a new memory object, or a negative errno. */
-static napi_value memory(napi_env env, napi_callback_info info) {
-  struct mm_args args = mm_args_read(env, info);
-  char name[NAME_MAX_BYTES];
-  (void)mm_arg_string(&args, 0, name, sizeof name);
-  int flags = mm_arg_int(&args, 1);
-  size_t length = mm_arg_size(&args, 2);
-  if (args.failed) return NULL;
-  return mm_number(env, mm_sys_memory(name, (unsigned)flags, (off_t)length));
-}
-
 /* resizeMemory(fd, length, oldLength): 0 or a negative errno. */
 static napi_value resize_memory(napi_env env, napi_callback_info info) {
   struct mm_args args = mm_args_read(env, info);
@@ -38,18 +27,6 @@ static napi_value allocate(napi_env env, napi_callback_info info) {
   size_t length = mm_arg_size(&args, 2);
   if (args.failed) return NULL;
   return mm_number(env, mm_sys_allocate(fd, (off_t)offset, (off_t)length));
-}
-
-static napi_value duplicate(napi_env env, napi_callback_info info) {
-  struct mm_args args = mm_args_read(env, info);
-  int fd = mm_arg_int(&args, 0);
-  return args.failed ? NULL : mm_number(env, mm_sys_duplicate(fd));
-}
-
-static napi_value close_descriptor(napi_env env, napi_callback_info info) {
-  struct mm_args args = mm_args_read(env, info);
-  int fd = mm_arg_int(&args, 0);
-  return args.failed ? NULL : mm_number(env, mm_sys_close(fd));
 }
 
 static napi_value huge_page_size(napi_env env, napi_callback_info info) {
@@ -101,17 +78,25 @@ static napi_value advice_supported(napi_env env, napi_callback_info info) {
   return args.failed ? NULL : mm_boolean(env, mm_advice_supported(advice));
 }
 
+/* failCall(name, nth, errno): for tests, see mm_sys_fail. */
+static napi_value fail_call(napi_env env, napi_callback_info info) {
+  struct mm_args args = mm_args_read(env, info);
+  char name[NAME_MAX_BYTES];
+  (void)mm_arg_string(&args, 0, name, sizeof name);
+  int nth = mm_arg_int(&args, 1);
+  int error = mm_arg_int(&args, 2);
+  return args.failed ? NULL : mm_boolean(env, mm_sys_fail(name, nth, error));
+}
+
 const struct mm_export mm_file_exports[] = {
-    {"memory", memory},
     {"resizeMemory", resize_memory},
     {"allocate", allocate},
-    {"duplicate", duplicate},
-    {"closeDescriptor", close_descriptor},
     {"hugePageSize", huge_page_size},
     {"mayWrite", may_write},
     {"seek", seek},
     {"name", name_region},
     {"limit", limit},
+    {"failCall", fail_call},
     {"adviceSupported", advice_supported},
     {NULL, NULL},
 };

@@ -40,7 +40,7 @@ static napi_value run(napi_env env, napi_callback_info info, page_call call) {
   int argument = args.count > 3 ? mm_arg_int(&args, 3) : 0;
   if (args.failed) return NULL;
   if (span.error != 0) return mm_number(env, span.error);
-  return mm_number(env, call(span.base, span.length, argument));
+  return mm_number(env, mm_spare_give(call(span.base, span.length, argument)));
 }
 
 static int lock_call(void *base, size_t length, int argument) {

@@ -4,31 +4,29 @@
  *
  * After close() the engine may still reach the old addresses: a buffer that was transferred away,
  * or an operation of the runtime (a deflate, a randomFill) that took the raw pointer before. So a
- * closed range is first covered with empty memory of its own: whoever comes late reads zeros and
- * writes into nothing, never into another mapping. It is unmapped
+ * closed range is first covered with memory that nobody may touch (guard.c): whoever comes late
+ * meets the guard, never another mapping. It is unmapped
  *   - when the garbage collector has taken the last buffer over it, at once; or
  *   - when close() detached the buffer, after a time of grace, since detaching does not wait for an
  *     operation that is under way.
  * A covered range costs addresses and no memory, and the kernel merges neighbours into one.
  *
- * The list of ranges in grace is the one piece of process-wide state: a worker may end long before
- * its ranges are free, so no environment can own it. One mutex guards it; nothing is called with
- * the mutex held but malloc, free and munmap.
+ * The list of ranges in grace is process-wide: a worker may end long before its ranges are free, so
+ * no environment can own it. One mutex guards it; the guard's locks are taken inside it, never the
+ * other way round.
  */
 #include "memmap.h"
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <time.h>
 
 /* Longer than any single operation of a runtime on a buffer is expected to last. */
-#define GRACE_SECONDS 60
+#define GRACE_SECONDS 600
 
 struct retired {
   struct retired *next;
-  uint8_t *base;
-  size_t length;
+  struct mm_slot *slot;
   time_t since;
 };
 
@@ -41,36 +39,17 @@ static time_t now_seconds(void) {
   return now.tv_sec;
 }
 
-/* Replaces a range by empty memory, atomically and at the same addresses. Where the kernel has no
- * room for that (-ENOMEM), the old mapping stays, which is as safe. Any thread. */
-int mm_retire_cover(void *base, size_t length) {
-  struct mm_map_request request = {
-      .hint = base,
-      .length = length,
-      .prot = PROT_READ | PROT_WRITE,
-      .flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
-      .fd = -1,
-      .offset = 0,
-  };
-  void *same;
-  return mm_sys_mmap(&request, &same);
-}
-
 /* Takes over a covered range and unmaps it after the time of grace. Neighbours of the same second
  * become one entry, so that a loop of a hundred thousand short mappings keeps a short list. When
  * even the entry cannot be allocated, the addresses stay reserved for good. Any thread. */
-void mm_retire_later(void *base, size_t length) {
-  uint8_t *start = base;
+void mm_retire_later(struct mm_slot *slot) {
   time_t now = now_seconds();
+  mm_guard_retire(slot);
   pthread_mutex_lock(&lock);
-  if (newest != NULL && newest->since == now &&
-      (newest->base == start + length || newest->base + newest->length == start)) {
-    if (start < newest->base) newest->base = start;
-    newest->length += length;
-  } else {
+  if (newest == NULL || newest->since != now || !mm_guard_join(newest->slot, slot)) {
     struct retired *entry = malloc(sizeof *entry);
     if (entry != NULL) {
-      *entry = (struct retired){.next = NULL, .base = start, .length = length, .since = now};
+      *entry = (struct retired){.next = NULL, .slot = slot, .since = now};
       if (newest != NULL) newest->next = entry;
       else oldest = entry;
       newest = entry;
@@ -86,9 +65,12 @@ void mm_retire_sweep(bool all) {
   pthread_mutex_lock(&lock);
   while (oldest != NULL && (all || now - oldest->since > GRACE_SECONDS)) {
     struct retired *entry = oldest;
+    void *base = (void *)entry->slot->base;
+    size_t length = entry->slot->length;
     oldest = entry->next;
     if (oldest == NULL) newest = NULL;
-    (void)mm_sys_munmap(entry->base, entry->length);
+    mm_guard_remove(entry->slot);
+    (void)mm_sys_munmap(base, length);
     free(entry);
   }
   pthread_mutex_unlock(&lock);
@@ -98,7 +80,9 @@ void mm_retire_sweep(bool all) {
 size_t mm_retire_bytes(void) {
   size_t bytes = 0;
   pthread_mutex_lock(&lock);
-  for (struct retired *entry = oldest; entry != NULL; entry = entry->next) bytes += entry->length;
+  for (struct retired *entry = oldest; entry != NULL; entry = entry->next) {
+    bytes += entry->slot->length;
+  }
   pthread_mutex_unlock(&lock);
   return bytes;
 }

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * Every system call of the addon, one thin function each: arguments in, 0 or a value or a negative
- * errno out. Nothing here keeps state or knows of regions. All functions may be called from any
- * thread.
+ * errno out. Nothing here knows of regions. All functions may be called from any thread.
  *
- * Divisions: mappings, checked copy, files and descriptors, limits and names.
+ * Divisions: failures on demand, mappings, checked copy, files and descriptors, limits and names.
  */
 #include "memmap.h"
 
@@ -12,13 +11,16 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef PR_SET_VMA
@@ -26,10 +28,51 @@
 #define PR_SET_VMA_ANON_NAME 0
 #endif
 
+/* ---- failures on demand -------------------------------------------------------------------- */
+
+/* The calls that tests can make fail, by their names in the manual. */
+static const char *const call_names[] = {"mmap",      "munmap",    "mremap",       "mprotect",
+                                         "madvise",   "msync",     "mlock",        "munlock",
+                                         "mincore",   "fallocate", "memfd_create", "ftruncate",
+                                         "process_vm_readv",       "fcntl"};
+enum call {
+  CALL_MMAP, CALL_MUNMAP, CALL_MREMAP, CALL_MPROTECT, CALL_MADVISE, CALL_MSYNC, CALL_MLOCK,
+  CALL_MUNLOCK, CALL_MINCORE, CALL_FALLOCATE, CALL_MEMFD, CALL_FTRUNCATE, CALL_COPY, CALL_FCNTL,
+  CALL_COUNT, CALL_NONE = -1
+};
+
+/* Which call fails next, after how many more, and with what: for tests, so that each error path
+ * runs on a healthy system. Process-wide, as the calls are; CALL_NONE costs one load. */
+static atomic_int failing_call = CALL_NONE;
+static atomic_int failing_after;
+static atomic_int failing_error;
+
+/* 0, or the negative errno that this call must answer instead of asking the kernel. */
+static int failure_of(enum call call) {
+  if (atomic_load_explicit(&failing_call, memory_order_relaxed) != (int)call) return 0;
+  if (atomic_fetch_sub(&failing_after, 1) != 1) return 0;
+  atomic_store(&failing_call, CALL_NONE);
+  return -atomic_load(&failing_error);
+}
+
+/* Makes the nth call of a name from now on fail once; false for a name that is not in the table. */
+bool mm_sys_fail(const char *name, int nth, int error) {
+  for (int i = 0; i < CALL_COUNT; i++) {
+    if (strcmp(call_names[i], name) != 0) continue;
+    atomic_store(&failing_after, nth);
+    atomic_store(&failing_error, error);
+    atomic_store(&failing_call, nth > 0 ? i : CALL_NONE);
+    return true;
+  }
+  return false;
+}
+
 /* ---- mappings ------------------------------------------------------------------------------ */
 
 /* Maps as mmap(2); the caller owns *out and must unmap it. */
 int mm_sys_mmap(const struct mm_map_request *request, void **out) {
+  int failure = failure_of(CALL_MMAP);
+  if (failure != 0) return failure;
   void *base = mmap(request->hint, request->length, request->prot, request->flags, request->fd,
                     request->offset);
   if (base == MAP_FAILED) return -errno;
@@ -37,11 +80,17 @@ int mm_sys_mmap(const struct mm_map_request *request, void **out) {
   return 0;
 }
 
-int mm_sys_munmap(void *base, size_t length) { return munmap(base, length) == 0 ? 0 : -errno; }
+int mm_sys_munmap(void *base, size_t length) {
+  int failure = failure_of(CALL_MUNMAP);
+  if (failure != 0) return failure;
+  return munmap(base, length) == 0 ? 0 : -errno;
+}
 
 /* Moves, grows or (with old_length 0) doubles a mapping as mremap(2). */
 int mm_sys_mremap(void *old, size_t old_length, size_t length, int flags, void *target,
                   void **out) {
+  int failure = failure_of(CALL_MREMAP);
+  if (failure != 0) return failure;
   void *base = mremap(old, old_length, length, flags, target);
   if (base == MAP_FAILED) return -errno;
   *out = base;
@@ -49,14 +98,20 @@ int mm_sys_mremap(void *old, size_t old_length, size_t length, int flags, void *
 }
 
 int mm_sys_mprotect(void *base, size_t length, int prot) {
+  int failure = failure_of(CALL_MPROTECT);
+  if (failure != 0) return failure;
   return mprotect(base, length, prot) == 0 ? 0 : -errno;
 }
 
 int mm_sys_madvise(void *base, size_t length, int advice) {
+  int failure = failure_of(CALL_MADVISE);
+  if (failure != 0) return failure;
   return madvise(base, length, advice) == 0 ? 0 : -errno;
 }
 
 int mm_sys_msync(void *base, size_t length, int flags) {
+  int failure = failure_of(CALL_MSYNC);
+  if (failure != 0) return failure;
   int result;
   do {
     result = msync(base, length, flags);
@@ -65,14 +120,20 @@ int mm_sys_msync(void *base, size_t length, int flags) {
 }
 
 int mm_sys_mlock(const void *base, size_t length) {
+  int failure = failure_of(CALL_MLOCK);
+  if (failure != 0) return failure;
   return mlock(base, length) == 0 ? 0 : -errno;
 }
 
 int mm_sys_munlock(const void *base, size_t length) {
+  int failure = failure_of(CALL_MUNLOCK);
+  if (failure != 0) return failure;
   return munlock(base, length) == 0 ? 0 : -errno;
 }
 
 int mm_sys_mincore(void *base, size_t length, unsigned char *vector) {
+  int failure = failure_of(CALL_MINCORE);
+  if (failure != 0) return failure;
   int result;
   do {
     result = mincore(base, length, vector);
@@ -106,6 +167,8 @@ static ssize_t copy_through_pipe(void *target, const void *source, size_t length
  * asked where a page is missing) or a negative errno when nothing was copied. The ranges must not
  * overlap. */
 ssize_t mm_sys_copy(void *target, const void *source, size_t length) {
+  int failure = failure_of(CALL_COPY);
+  if (failure != 0) return failure;
   struct iovec local = {.iov_base = target, .iov_len = length};
   /* SAFETY: the const is cast away for the structure only; the kernel reads from this side. */
   struct iovec remote = {.iov_base = (void *)(uintptr_t)source, .iov_len = length};
@@ -117,16 +180,47 @@ ssize_t mm_sys_copy(void *target, const void *source, size_t length) {
 
 /* ---- files and descriptors ----------------------------------------------------------------- */
 
+/* Beyond RLIMIT_FSIZE the kernel answers -EFBIG and sends SIGXFSZ, which ends a process that does
+ * not ignore it. The answer is enough: the signal is held back, and taken away if it came. */
+static void hold_size_signal(sigset_t *saved) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGXFSZ);
+  (void)pthread_sigmask(SIG_BLOCK, &set, saved);
+}
+
+static void drop_size_signal(const sigset_t *saved) {
+  const struct timespec now = {0, 0};
+  sigset_t set, pending;
+  sigemptyset(&set);
+  sigaddset(&set, SIGXFSZ);
+  if (sigpending(&pending) == 0 && sigismember(&pending, SIGXFSZ) == 1) {
+    (void)sigtimedwait(&set, NULL, &now);
+  }
+  (void)pthread_sigmask(SIG_SETMASK, saved, NULL);
+}
+
+static int truncate_to(int fd, off_t length) {
+  sigset_t saved;
+  int failure = failure_of(CALL_FTRUNCATE);
+  if (failure != 0) return failure;
+  hold_size_signal(&saved);
+  int result = ftruncate(fd, length) == 0 ? 0 : -errno;
+  drop_size_signal(&saved);
+  return result;
+}
+
 /* Allocates the space of a range of a file for real, and makes the file at least so long. Where the
  * file system cannot (-EOPNOTSUPP), zeros are written behind the old end instead. A failure leaves
  * the file as long as it was. Blocks on storage: not for the event loop. */
-int mm_sys_allocate(int fd, off_t offset, off_t length) {
+static int allocate(int fd, off_t offset, off_t length) {
   static const char zeros[65536];
   struct stat before;
   int result;
   if (fstat(fd, &before) != 0) return -errno;
   do {
-    result = fallocate(fd, 0, offset, length) == 0 ? 0 : -errno;
+    result = failure_of(CALL_FALLOCATE);
+    if (result == 0) result = fallocate(fd, 0, offset, length) == 0 ? 0 : -errno;
   } while (result == -EINTR);
   if (result == -EOPNOTSUPP) {
     off_t at = before.st_size;
@@ -152,16 +246,24 @@ int mm_sys_allocate(int fd, off_t offset, off_t length) {
   return result;
 }
 
+int mm_sys_allocate(int fd, off_t offset, off_t length) {
+  sigset_t saved;
+  hold_size_signal(&saved);
+  int result = allocate(fd, offset, length);
+  drop_size_signal(&saved);
+  return result;
+}
+
 /* Creates anonymous memory with a descriptor, `length` bytes long; the caller owns it. */
 int mm_sys_memory(const char *name, unsigned flags, off_t length) {
+  int failure = failure_of(CALL_MEMFD);
+  if (failure != 0) return failure;
   int fd = memfd_create(name, flags);
   if (fd < 0) return -errno;
-  if (ftruncate(fd, length) != 0) {
-    int error = -errno;
-    close(fd);
-    return error;
-  }
-  return fd;
+  int error = truncate_to(fd, length);
+  if (error == 0) return fd;
+  close(fd);
+  return error;
 }
 
 /* Makes a memory object longer, or gives back what lies behind its new length. It never becomes
@@ -169,13 +271,15 @@ int mm_sys_memory(const char *name, unsigned flags, off_t length) {
 int mm_sys_resize_memory(int fd, off_t length, off_t old_length) {
   struct stat status;
   if (fstat(fd, &status) != 0) return -errno;
-  if (length > status.st_size) return ftruncate(fd, length) == 0 ? 0 : -errno;
+  if (length > status.st_size) return truncate_to(fd, length);
   if (length >= old_length) return 0;
   int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
   return fallocate(fd, mode, length, old_length - length) == 0 ? 0 : -errno;
 }
 
 int mm_sys_duplicate(int fd) {
+  int failure = failure_of(CALL_FCNTL);
+  if (failure != 0) return failure;
   int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
   return copy >= 0 ? copy : -errno;
 }

@@ -7,7 +7,9 @@
 #include "memmap.h"
 
 #include <math.h>
-#include <string.h>
+#include <stdlib.h>
+
+#define HANDLE_MAGIC 0x6d6d6864u /* "mmhd" */
 
 /* Throws an internal error, unless an exception is pending already; returns NULL for the caller to
  * return. */
@@ -81,16 +83,38 @@ void *mm_arg_address(struct mm_args *args, size_t index) {
   return (void *)(uintptr_t)value;
 }
 
-struct mm_region *mm_arg_region(struct mm_args *args, size_t index) {
+struct mm_handle *mm_arg_handle(struct mm_args *args, size_t index) {
   void *value = NULL;
   if (index < args->count &&
       napi_get_value_external(args->env, args->value[index], &value) == napi_ok && value != NULL) {
-    struct mm_region *region = value;
+    struct mm_handle *handle = value;
     /* SAFETY: only native.ts holds externals of this addon; the mark guards against another's. */
-    if (mm_region_is(region)) return region;
+    if (handle->magic == HANDLE_MAGIC) return handle;
   }
   fail(args, "memmap native: expected a region");
   return NULL;
+}
+
+struct mm_region *mm_arg_region(struct mm_args *args, size_t index) {
+  struct mm_handle *handle = mm_arg_handle(args, index);
+  return handle == NULL ? NULL : handle->region;
+}
+
+/* The arguments of mmap(2) in its order from `first` on, the page size, and whether the region
+ * keeps a descriptor; for the calling environment. */
+struct mm_map_request mm_arg_request(struct mm_args *args, size_t first) {
+  struct mm_map_request request = {
+      .owner = mm_env_of(args->env),
+      .hint = mm_arg_address(args, first),
+      .length = mm_arg_size(args, first + 1),
+      .prot = mm_arg_int(args, first + 2),
+      .flags = mm_arg_int(args, first + 3),
+      .fd = mm_arg_int(args, first + 4),
+      .offset = (off_t)mm_arg_size(args, first + 5),
+      .page = mm_arg_size(args, first + 6),
+      .keep = mm_arg_bool(args, first + 7),
+  };
+  return request;
 }
 
 bool mm_arg_bytes(struct mm_args *args, size_t index, uint8_t **bytes, size_t *length) {
@@ -147,11 +171,26 @@ static void region_collected(napi_env env, void *data, void *hint) {
   mm_region_collected(data);
 }
 
-/* Wraps a region; the handle takes over the claims that region creation made. When the handle
- * cannot be made, the region is given up. */
+/* Wraps a region; the handle takes over the hold that made it or attached to it. When the handle
+ * cannot be made, the hold is given up. */
 napi_value mm_region_value(napi_env env, struct mm_region *region) {
-  napi_value handle = NULL;
-  if (napi_create_external(env, region, region_collected, NULL, &handle) == napi_ok) return handle;
-  mm_region_collected(region);
+  napi_value value = NULL;
+  struct mm_handle *handle = malloc(sizeof *handle);
+  mm_region_ref(region);
+  if (handle == NULL) {
+    struct mm_handle none = {.magic = HANDLE_MAGIC, .closed = false, .region = region};
+    mm_region_close(&none, false);
+    mm_region_unref(region);
+    return mm_throw(env, "memmap native: out of memory");
+  }
+  struct mm_env *state = mm_env_of(env);
+  *handle = (struct mm_handle){.magic = HANDLE_MAGIC, .closed = false, .region = region};
+  handle->env = state;
+  handle->next = state->open;
+  handle->link = &state->open;
+  if (state->open != NULL) state->open->link = &handle->next;
+  state->open = handle;
+  if (napi_create_external(env, handle, region_collected, NULL, &value) == napi_ok) return value;
+  mm_region_collected(handle);
   return mm_throw(env, "memmap native: cannot create a handle");
 }

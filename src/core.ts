@@ -9,8 +9,9 @@
  * Invariants: `start < granularity`; the region is never empty, also when `byteLength` is 0; the
  * view is made on first use and replaced by resize; after close nothing touches the region again.
  */
-import { memmapError, tooLarge } from "./errors.js";
+import { type FaultError, memmapError, tooLarge } from "./errors.js";
 import { systemError } from "./failure.js";
+import { gather } from "./fault.js";
 import { type Backing, isWritable, type Protection, type Sharing } from "./flags.js";
 import { type NativeRegion, native } from "./native.js";
 import { PageRuns } from "./page-runs.js";
@@ -32,6 +33,8 @@ export interface CoreInit {
   readonly file: FileFacts | undefined;
   /** The file may be made longer through the descriptor that the region keeps. */
   readonly growable: boolean;
+  /** Whether faults that nobody collects are told, or only kept. */
+  readonly faults: "throw" | "collect";
 }
 
 /** The user and group that a process acts as, on which the truth of mincore(2) depends. */
@@ -71,15 +74,28 @@ export class MappingCore {
   readonly start: number;
   readonly file: FileFacts | undefined;
   readonly growable: boolean;
+  readonly faults: "throw" | "collect";
   readonly pending: Pending = new Pending();
   readonly protections: PageRuns<Protection>;
   region: NativeRegion;
   byteLength: number;
   closed = false;
   pins = 0;
+  /** Called with a fault that nobody collected. */
+  onfault: ((fault: FaultError) => void) | null = null;
+  /** Calls under way that will collect the faults: nobody else is told meanwhile. */
+  collecting = 0;
+  /** The oldest fault that nobody collected, of those that were taken from the native side. */
+  uncollected: FaultError | undefined;
+  /** Regions that were closed or resized away while a buffer over them was out of reach. */
+  readonly escaped: NativeRegion[] = [];
   #bytes: Uint8Array<ArrayBuffer> | undefined;
+  #sharedBuffer: SharedArrayBuffer | undefined;
   readonly #mappedAs: Identity = identity();
-  readonly #emptyProtection: Protection;
+  /** The protection it was mapped with. */
+  readonly firstProtection: Protection;
+  /** Others may hold the same memory: what lies behind a new end is theirs as well. */
+  isShared = false;
 
   constructor(init: CoreInit) {
     this.region = init.region;
@@ -91,7 +107,8 @@ export class MappingCore {
     this.granularity = init.granularity;
     this.file = init.file;
     this.growable = init.growable;
-    this.#emptyProtection = init.protection;
+    this.faults = init.faults;
+    this.firstProtection = init.protection;
     this.protections = new PageRuns(this.pageCount(init.byteLength), init.protection);
   }
 
@@ -104,7 +121,7 @@ export class MappingCore {
   }
 
   get protection(): Protection | "mixed" {
-    return this.protections.summary() ?? this.#emptyProtection;
+    return this.protections.summary() ?? this.firstProtection;
   }
 
   /** What the mapping is called in messages. */
@@ -119,6 +136,7 @@ export class MappingCore {
 
   /** Throws when the mapping is closed; called after every argument has been read. */
   requireOpen(action: string): void {
+    native().assertGuard();
     if (!this.closed) return;
     throw memmapError("ERR_MEMMAP_CLOSED", `Cannot ${action} ${this.label}: it is closed`);
   }
@@ -178,29 +196,51 @@ export class MappingCore {
     return this.#bytes;
   }
 
+  /** The bytes as shared memory, where the runtime can make that; made on first use. */
+  get sharedBuffer(): SharedArrayBuffer | undefined {
+    if (this.#sharedBuffer !== undefined || !native().canShare()) return this.#sharedBuffer;
+    if (this.closed || this.byteLength === 0) return new SharedArrayBuffer(0);
+    const buffer = native().view(this.region, this.start, this.byteLength, true);
+    if (typeof buffer === "number") throw this.#viewFailure(buffer);
+    this.onView?.(buffer);
+    this.#sharedBuffer = buffer;
+    return buffer;
+  }
+
+  /** Called with each new buffer over the memory. */
+  onView: ((buffer: ArrayBufferLike) => void) | undefined;
+
   #newBuffer(): ArrayBuffer {
     if (this.closed || this.byteLength === 0) return new ArrayBuffer(0);
-    const buffer = native().view(this.region, this.start, this.byteLength);
-    if (typeof buffer !== "number") return buffer;
-    if (native().errnoNames[String(-buffer)] === "ENOMEM") {
-      throw tooLarge(
-        `Cannot view ${this.byteLength} bytes of ${this.label}: the runtime cannot hold them; ` +
-          "map a range, or use read() and write()",
-      );
+    const buffer = native().view(this.region, this.start, this.byteLength, false);
+    if (typeof buffer !== "number") {
+      this.onView?.(buffer);
+      return buffer;
     }
-    throw memmapError(
-      "ERR_MEMMAP_UNSUPPORTED",
-      `Cannot view ${this.label}: the runtime takes no external memory; use read() and write()`,
-    );
+    throw this.#viewFailure(buffer);
+  }
+
+  #viewFailure(errno: number): Error {
+    const what = `Cannot view ${this.byteLength} bytes of ${this.label}`;
+    if (native().errnoNames[String(-errno)] === "ENOMEM") {
+      const ways = "map a range, or use read() and write()";
+      return tooLarge(`${what}: the runtime cannot hold them; ${ways}`);
+    }
+    const reason = "the runtime takes no external memory; use read() and write()";
+    return memmapError("ERR_MEMMAP_UNSUPPORTED", `${what}: ${reason}`);
   }
 
   /** Goes on with another region; the old one is closed and its views end. */
   replaceRegion(region: NativeRegion, byteLength: number): void {
+    gather(this);
     const old = this.region;
+    const isViewed = this.#isViewed;
     const detached = this.#endView();
     native().adopt(region, old);
     native().close(old, detached);
+    if (isViewed && !detached) this.escaped.push(old);
     this.region = region;
+    if (this.faults === "collect") native().quiet(region);
     this.byteLength = byteLength;
     this.protections.resize(this.pageCount(byteLength));
   }
@@ -208,18 +248,29 @@ export class MappingCore {
   /** Closes for good; a second call does nothing. */
   close(): void {
     if (this.closed) return;
+    gather(this);
     this.closed = true;
+    const isViewed = this.#isViewed;
     const detached = this.#endView();
     native().close(this.region, detached);
+    if (isViewed && !detached) this.escaped.push(this.region);
     this.byteLength = 0;
     this.pending.rejectAll(
       memmapError("ERR_MEMMAP_CLOSED", `Cannot wait for ${this.label}: it was closed meanwhile`),
     );
   }
 
+  get #isViewed(): boolean {
+    return this.#bytes !== undefined || this.#sharedBuffer !== undefined;
+  }
+
+  /* Whether no JavaScript object can reach the memory any more. Shared memory stays in reach. */
   #endView(): boolean {
     const bytes = this.#bytes;
+    const isShared = this.#sharedBuffer !== undefined;
     this.#bytes = undefined;
-    return bytes === undefined || bytes.length === 0 ? false : detach(bytes.buffer);
+    this.#sharedBuffer = undefined;
+    if (bytes === undefined || bytes.length === 0) return false;
+    return detach(bytes.buffer) && !isShared;
   }
 }

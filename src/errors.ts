@@ -24,6 +24,8 @@ export const memmapCodes = [
   "ERR_MEMMAP_READ_ONLY",
   "ERR_MEMMAP_UNSUPPORTED",
   "ERR_MEMMAP_CANNOT_TELL",
+  "ERR_MEMMAP_PEER_DIED",
+  "ERR_MEMMAP_VERSION",
   "ERR_MEMMAP_FAULT",
 ] as const;
 

@@ -14,6 +14,8 @@ export interface FailedCall {
   readonly what: string;
   /** The file, where there is one. */
   readonly path?: string | undefined;
+  /** The page size that was asked for from the huge-page pool; 0 or left out for none. */
+  readonly hugePageSize?: number | undefined;
 }
 
 /** The name of a negative errno; a number that no table knows keeps its digits. */
@@ -35,7 +37,10 @@ function maxMapCount(): string {
 }
 
 /* What the manual pages say under ERRORS, in a clause each; a call's own reading stands first. */
-function reasonOf(code: string, syscall: string): string {
+function reasonOf(code: string, { syscall, hugePageSize = 0 }: FailedCall): string {
+  if (hugePageSize > 0 && code === "ENOMEM") {
+    return `the pool has not enough free pages of ${hugePageSize} bytes (vm.nr_hugepages)`;
+  }
   const locking = syscall === "mlock" || (syscall === "mmap" && code === "EAGAIN");
   if (locking && ["ENOMEM", "EAGAIN", "EPERM"].includes(code)) {
     const bound = `the memory that may be locked is used up (${formatLimit("RLIMIT_MEMLOCK")})`;
@@ -46,12 +51,23 @@ function reasonOf(code: string, syscall: string): string {
       return "the file, or the way it was opened, does not allow that";
     case "EPERM":
       return "not permitted by the system, a seal or the mount";
+    case "EIO":
+      if (syscall !== "mmap") return "the storage failed";
+      return "this kind of file or file system cannot be mapped";
     case "ENODEV":
       return "this kind of file or file system cannot be mapped";
     case "ENOMEM":
       return `no memory or addresses left (${formatLimit("RLIMIT_AS")}, ${maxMapCount()})`;
     case "ENOENT":
       return "no such file or directory";
+    case "ENXIO":
+      return "there is no device or reader behind it";
+    case "ELOOP":
+      return "too many symbolic links";
+    case "ENAMETOOLONG":
+      return "the name is too long";
+    case "ETXTBSY":
+      return "it is a program that is running";
     case "EEXIST":
       return "it exists already";
     case "EISDIR":
@@ -66,6 +82,7 @@ function reasonOf(code: string, syscall: string): string {
     case "EBUSY":
       return "pages of it are locked";
     case "EINVAL":
+      if (syscall === "madvise") return "pages of it are locked, or this memory does not take that";
       return "the kernel refuses these arguments together";
     case "EMFILE":
       return "too many open files in this process";
@@ -83,7 +100,7 @@ function reasonOf(code: string, syscall: string): string {
 /** The error of a call that answered a negative errno. */
 export function systemError(errno: number, call: FailedCall): SystemError {
   const code = errnoName(errno);
-  const message = `${code}: ${call.what}: ${reasonOf(code, call.syscall)}, ${call.syscall}`;
+  const message = `${code}: ${call.what}: ${reasonOf(code, call)}, ${call.syscall}`;
   return new SystemError(message, { code, errno, syscall: call.syscall, path: call.path });
 }
 
@@ -98,7 +115,7 @@ export function fromFileSystem(error: unknown, call: FailedCall): unknown {
   const known = Object.entries(native().errnoNames).find(([, name]) => name === code);
   if (typeof code !== "string" || known === undefined) return error;
   const syscall = "syscall" in error && typeof error.syscall === "string" ? error.syscall : "open";
-  const message = `${code}: ${call.what}: ${reasonOf(code, syscall)}, ${syscall}`;
+  const message = `${code}: ${call.what}: ${reasonOf(code, { ...call, syscall })}, ${syscall}`;
   const errno = -Number(known[0]);
   return new SystemError(message, { code, errno, syscall, path: call.path, cause: error });
 }

@@ -1,12 +1,13 @@
 /**
- * Why a page could not be had: asks the kernel and the file, and makes the {@link FaultError}.
+ * Why a page could not be had: asks the kernel, the guard and the file, and makes the
+ * {@link FaultError}. Telling it to somebody is watch.ts.
  */
 import type { MappingCore } from "./core.js";
 import { type FaultAccess, FaultError, type FaultReason } from "./errors.js";
 import { errnoName, systemError } from "./failure.js";
-import { native, pageSize } from "./native.js";
-import { roundDown } from "./pages.js";
-import { currentSize } from "./source.js";
+import { type NativeRegion, native, pageSize } from "./native.js";
+import { type Extent, roundDown } from "./pages.js";
+import { canRead, currentSize } from "./source.js";
 
 /** A byte that could not be read or written. */
 export interface FaultPlace {
@@ -24,10 +25,34 @@ function reasonOf(core: MappingCore, place: FaultPlace): FaultReason | undefined
   if (code === "EINVAL" || protection === "none") return "protected";
   if (code === "ENOMEM") return "memory";
   if (code === "EHWPOISON") return "io";
+  return reasonOfMissing(core, place);
+}
+
+/*
+ * A page that the kernel does not have. A file that nobody can find any more was most likely made
+ * shorter, not damaged; one that has the byte now and lets it be read had been shorter. A write
+ * into it failed for the storage: the disk is full.
+ */
+function reasonOfMissing(core: MappingCore, { byteOffset, access }: FaultPlace): FaultReason {
   if (core.file === undefined) return "memory";
-  /* A file that nobody can find any more was most likely made shorter, not damaged. */
+  const position = core.offset + byteOffset;
   const size = currentSize(core.file.identity) ?? 0;
-  return core.offset + place.byteOffset < size ? "io" : "truncated";
+  if (position >= size) return "truncated";
+  return access === "read" && canRead(core.file.identity, position) ? "truncated" : "io";
+}
+
+/* How the guard numbers its reasons (native/guard.h). */
+const guardReasons: readonly ("missing" | FaultReason)[] = [
+  "missing",
+  "missing",
+  "protected",
+  "closed",
+  "io",
+];
+
+function reasonOfGuard(core: MappingCore, number: number, place: FaultPlace): FaultReason {
+  const reason = guardReasons[number] ?? "missing";
+  return reason === "missing" ? reasonOfMissing(core, place) : reason;
 }
 
 const clauses: Readonly<Record<FaultReason, string>> = {
@@ -52,12 +77,84 @@ export function faultAt(core: MappingCore, place: FaultPlace): Error {
     const errno = Object.entries(native().errnoNames).find(([, name]) => name === "EFAULT");
     return systemError(-Number(errno?.[0]), { syscall: "process_vm_readv", what, path: core.path });
   }
-  return new FaultError(`${what}: ${clauses[reason]}`, {
-    address: core.address + BigInt(place.byteOffset),
-    byteOffset: place.byteOffset,
-    access: place.access,
-    reason,
-    count: 1,
-    path: core.path,
-  });
+  return makeFault(core, { ...place, reason, count: 1, region: core.region });
+}
+
+interface FaultFacts extends FaultPlace {
+  readonly reason: FaultReason;
+  readonly count: number;
+  readonly region: NativeRegion;
+}
+
+function makeFault(core: MappingCore, facts: FaultFacts): FaultError {
+  const { byteOffset, access, reason, count } = facts;
+  const message = `Cannot ${access} byte ${byteOffset} of ${core.label}: ${clauses[reason]}`;
+  const address = native().address(facts.region) + BigInt(core.start + byteOffset);
+  return new FaultError(message, { address, byteOffset, access, reason, count, path: core.path });
+}
+
+/**
+ * Takes from the guard what it has repaired since the last time; also before a region is closed.
+ */
+export function gather(core: MappingCore): void {
+  for (const region of [...core.escaped, core.region]) {
+    const taken = native().takeFault(region);
+    if (taken === undefined) continue;
+    const [count, offset, write, reason] = taken;
+    const byteOffset = offset - core.start;
+    const access = write ? "write" : "read";
+    const older = core.uncollected;
+    core.uncollected = makeFault(core, {
+      byteOffset: older?.byteOffset ?? byteOffset,
+      access: older?.access ?? access,
+      reason: older?.reason ?? reasonOfGuard(core, reason, { byteOffset, access }),
+      count: count + (older?.count ?? 0),
+      region,
+    });
+  }
+}
+
+/** The faults of a range whose mapping object is gone while a buffer over it was still touched. */
+export function takeOrphan(): FaultError | undefined {
+  const taken = native().takeOrphan();
+  if (taken === undefined) return undefined;
+  const [count, byteOffset, write, number, address, anonymous] = taken;
+  const access = write ? "write" : "read";
+  const found = guardReasons[number] ?? "missing";
+  const missing = anonymous ? "memory" : "truncated";
+  const reason = found === "missing" ? missing : found;
+  const what = `Cannot ${access} byte ${byteOffset} of a mapping that was dropped`;
+  const facts = { address, byteOffset, access, reason, count } as const;
+  return new FaultError(`${what}: ${clauses[reason]}`, facts);
+}
+
+/** Whether there are faults that nobody has collected. */
+export function hasFault(core: MappingCore): boolean {
+  gather(core);
+  return core.uncollected !== undefined;
+}
+
+/**
+ * The oldest fault that nobody has collected, with the count of all; they are collected by that.
+ */
+export function collectFault(core: MappingCore): FaultError | undefined {
+  gather(core);
+  const fault = core.uncollected;
+  core.uncollected = undefined;
+  return fault;
+}
+
+/**
+ * Throws when the guard has replaced a page of an extent: its bytes are zeros, or a copy that the
+ * file does not follow. What nobody had collected is collected by that.
+ */
+export function requireOriginal(core: MappingCore, extent: Extent, access: FaultAccess): void {
+  if (extent.length === 0) return;
+  const from = core.start + extent.offset;
+  const found = native().replaced(core.region, from, extent.length);
+  if (found < 0) return;
+  const byteOffset = Math.max(extent.offset, Math.floor(found / 8) - core.start);
+  const reason = reasonOfGuard(core, found % 8, { byteOffset, access });
+  const count = Math.max(1, collectFault(core)?.count ?? 1);
+  throw makeFault(core, { byteOffset, access, reason, count, region: core.region });
 }

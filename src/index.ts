@@ -1,6 +1,7 @@
 /**
  * The door "memmap": names only.
  */
+export { attachMapping } from "./attach.js";
 export {
   type FaultAccess,
   FaultError,
@@ -9,6 +10,7 @@ export {
   SystemError,
 } from "./errors.js";
 export type { Advice, Backing, Protection, Sharing } from "./flags.js";
+export type { MappingHandle } from "./handle.js";
 export { mapAnonymous, mapFile, mapFileSync } from "./map.js";
 export { type FlushOptions, Mapping, type WaitOptions } from "./mapping.js";
 export { pageSize } from "./native.js";

@@ -3,13 +3,21 @@
  * The asynchronous and the synchronous way differ only in who waits; every decision is taken in a
  * function that both call.
  */
+import { fstatSync, ftruncateSync } from "node:fs";
 import { adviceNumber } from "./bits.js";
 import { MappingCore } from "./core.js";
 import { outOfRange, wrongValue } from "./errors.js";
-import { systemError } from "./failure.js";
+import { errnoName, systemError } from "./failure.js";
 import { type Backing, isWritable } from "./flags.js";
 import { type Mapping, makeMapping } from "./mapping.js";
-import { constant, type MapArguments, type NativeRegion, native, pageSize } from "./native.js";
+import {
+  constant,
+  type MapArguments,
+  memoryFailed,
+  type NativeRegion,
+  native,
+  pageSize,
+} from "./native.js";
 import {
   type FilePlan,
   type MapFileOptions,
@@ -44,6 +52,8 @@ interface Target {
   readonly granularity: number;
   readonly file: FileFacts | undefined;
   readonly growable: boolean;
+  /** The length of the file before this call made it longer. */
+  readonly grownFrom: number | undefined;
   readonly what: string;
   readonly path: string | undefined;
 }
@@ -56,8 +66,9 @@ interface Target {
  * that was given can be closed at once: closing it does not unmap. The view is exactly the bytes
  * asked for; offsets and lengths need no alignment.
  *
- * **Safety** A file that others shorten or overwrite changes under the mapping: `read()`, `write()`
- * and `load()` report a page that is gone as a `FaultError`.
+ * **Safety** A file that others shorten or overwrite changes under the mapping. `read()`, `write()`
+ * and `load()` throw a `FaultError` for a page that is gone; a touch of `bytes` reads zeros there,
+ * and the fault is told afterwards.
  *
  * @param source A path (string, `file:` URL, Buffer), a file descriptor, or an object with one such
  *   as a `FileHandle`.
@@ -97,7 +108,7 @@ export async function mapFile(source: Source, options?: MapFileOptions): Promise
     const target = fileTarget(plan, { file, facts, extent });
     const { args } = target;
     const region = plan.waits ? await native().mapAsync(...args) : native().map(...args);
-    const mapping = wrap(target, checkRegion(region, target));
+    const mapping = finish(target, region, file);
     outcome = "mapped";
     return mapping;
   } finally {
@@ -129,18 +140,61 @@ export function mapFileSync(source: Source, options?: MapFileOptions): Mapping {
   const file = openFileSync(location, openPlan(plan));
   let outcome: "mapped" | "failed" = "failed";
   try {
-    const facts = describeSync(file);
-    const extent = extentOf(plan, facts, nameOf(location));
-    if (needsSpace(plan, facts)) {
-      checkSpace(native().allocate(file.fd, extent.offset, extent.length), file, extent);
-    }
-    const target = fileTarget(plan, { file, facts, extent });
-    const mapping = wrap(target, checkRegion(native().map(...target.args), target));
+    const mapping = mapOpened(file, plan);
     outcome = "mapped";
     return mapping;
   } finally {
     file.close(outcome);
   }
+}
+
+/** What is different when an open file was shared by another process. */
+export interface Attached {
+  readonly backing: "anonymous" | undefined;
+  readonly growable: boolean;
+  readonly path: string | undefined;
+}
+
+/** Maps an open file; who opened it closes it. */
+export function mapOpened(file: OpenFile, plan: FilePlan, attached?: Attached): Mapping {
+  const facts = describeSync(file);
+  const extent = extentOf(plan, facts, nameOf(file.location));
+  if (needsSpace(plan, facts)) {
+    checkSpace(native().allocate(file.fd, extent.offset, extent.length), file, extent);
+  }
+  const whole = fileTarget(plan, { file, facts, extent });
+  const target = attached === undefined ? whole : attachedTarget(whole, attached);
+  return finish(target, native().map(...target.args), file);
+}
+
+/* A file that was made longer for a mapping that then failed gets its old length back, unless
+   somebody has made it longer still. */
+function finish(target: Target, region: NativeRegion | number, file: OpenFile): Mapping {
+  try {
+    return wrap(target, checkRegion(region, target));
+  } catch (error) {
+    if (target.grownFrom !== undefined) shorten(file, target);
+    throw error;
+  }
+}
+
+function countOf({ length }: Extent): string {
+  return length === 0 ? "" : `${length} bytes of `;
+}
+
+function shorten(file: OpenFile, { grownFrom = 0, offset, byteLength }: Target): void {
+  const end = offset + byteLength;
+  if (end > grownFrom && fstatSync(file.fd).size === end) ftruncateSync(file.fd, grownFrom);
+}
+
+function attachedTarget(target: Target, { backing, growable, path }: Attached): Target {
+  const [hint, length, prot, flags, fd, offset, page] = target.args;
+  const args: MapArguments = [hint, length, prot, flags, fd, offset, page, growable];
+  const known = target.file;
+  const identity = known && { ...known.identity, path, absolute: path };
+  const file = known && identity && { ...known, identity };
+  if (backing === undefined) return { ...target, growable, args, file, path };
+  return { ...target, growable, args, backing, file: undefined, path: undefined };
 }
 
 /**
@@ -174,17 +228,16 @@ export function mapAnonymous(byteLength: number, options?: MapOptions): Mapping 
   const granularity = plan.hugePageSize > 0 ? plan.hugePageSize : pageSize;
   const rounded = Math.max(granularity, roundUp(length, granularity));
   const what = `Cannot map ${length} bytes of anonymous memory`;
-  const fd = plan.sharing === "shared" ? memoryObject(plan, rounded, what) : -1;
   const type = plan.droppable ? "MAP_DROPPABLE" : "MAP_PRIVATE";
   /* The pages of a memory object are its own: huge ones are asked for when it is made. */
   const hugeBits = constant("MAP_HUGETLB") | (63 << constant("MAP_HUGE_SHIFT"));
-  const flags =
-    fd < 0
-      ? plan.flags | constant(type) | constant("MAP_ANONYMOUS")
-      : (plan.flags & ~hugeBits) | constant("MAP_SHARED");
+  const isShared = plan.sharing === "shared";
+  const flags = isShared
+    ? (plan.flags & ~hugeBits) | constant("MAP_SHARED")
+    : plan.flags | constant(type) | constant("MAP_ANONYMOUS");
   const target: Target = {
     plan,
-    args: [plan.hint, rounded, plan.prot, flags, fd, 0],
+    args: [plan.hint, rounded, plan.prot, flags, -1, 0, granularity, false],
     start: 0,
     byteLength: length,
     offset: 0,
@@ -192,26 +245,22 @@ export function mapAnonymous(byteLength: number, options?: MapOptions): Mapping 
     granularity,
     file: undefined,
     growable: true,
+    grownFrom: undefined,
     what,
     path: undefined,
   };
-  const region = native().map(...target.args);
-  if (typeof region === "number" && fd >= 0) native().closeDescriptor(fd);
-  const made = checkRegion(region, target);
-  if (fd >= 0) native().keep(made, fd);
-  return wrap(target, made);
+  const region = isShared ? mapMemoryObject(target) : native().map(...target.args);
+  return wrap(target, checkRegion(region, target));
 }
 
-function memoryObject(plan: MapPlan, byteLength: number, what: string): number {
+function mapMemoryObject({ plan, args }: Target): NativeRegion | number {
   const name = plan.name === undefined ? "memmap" : `memmap:${plan.name}`;
   let flags = constant("MFD_CLOEXEC");
   if (plan.hugePageSize > 0) {
     flags |= constant("MFD_HUGETLB");
     flags |= Math.log2(plan.hugePageSize) << constant("MAP_HUGE_SHIFT");
   }
-  const fd = native().memory(name, flags, byteLength);
-  if (fd < 0) throw systemError(fd, { syscall: "memfd_create", what });
-  return fd;
+  return native().mapMemory(name, flags, ...args);
 }
 
 function openPlan(plan: FilePlan): Parameters<typeof openFile>[1] {
@@ -277,7 +326,7 @@ function fileTarget(plan: FilePlan, opened: OpenedFile): Target {
   const flags = types.reduce((bits, name) => bits | constant(name), plan.flags);
   return {
     plan,
-    args: [plan.hint, rounded, plan.prot, flags, file.fd, first],
+    args: [plan.hint, rounded, plan.prot, flags, file.fd, first, granularity, plan.grow],
     start,
     byteLength: extent.length,
     offset: extent.offset,
@@ -285,38 +334,34 @@ function fileTarget(plan: FilePlan, opened: OpenedFile): Target {
     granularity,
     file: facts,
     growable: plan.grow,
-    what: `Cannot map ${extent.length} bytes of ${nameOf(file.location)}`,
+    grownFrom: needsSpace(plan, facts) ? facts.size : undefined,
+    what: `Cannot map ${countOf(extent)}${nameOf(file.location)}`,
     path: pathOf(file.location),
   };
 }
 
 function checkRegion(result: NativeRegion | number, target: Target): NativeRegion {
   if (typeof result !== "number") return result;
-  throw systemError(result, { syscall: "mmap", what: target.what, path: target.path });
+  const { what, path, plan } = target;
+  const isMemory = result <= -memoryFailed;
+  const errno = isMemory ? result + memoryFailed : result;
+  /* mmap has no such error: what failed is the copy of the descriptor that the region keeps. */
+  const isCopy = errnoName(errno) === "EMFILE" && !isMemory;
+  const syscall = isMemory ? "memfd_create" : isCopy ? "fcntl" : "mmap";
+  throw systemError(errno, { syscall, what, path, hugePageSize: plan.hugePageSize });
 }
 
 /* From here on the region is open: whatever fails must close it. */
 function wrap(target: Target, region: NativeRegion): Mapping {
   const { plan } = target;
   try {
-    if (target.growable && target.file !== undefined) keepDescriptor(target, region);
     if (plan.transparent) adviseHugePages(target, region);
     if (plan.name !== undefined) native().name(region, `memmap:${plan.name}`);
-    return makeMapping(
-      new MappingCore({ ...target, region, protection: plan.protection, sharing: plan.sharing }),
-    );
+    return makeMapping(new MappingCore({ ...target, region, ...plan }));
   } catch (error) {
     native().close(region, false);
     throw error;
   }
-}
-
-function keepDescriptor(target: Target, region: NativeRegion): void {
-  const copy = native().duplicate(target.args[4]);
-  if (copy < 0) {
-    throw systemError(copy, { syscall: "fcntl", what: target.what, path: target.path });
-  }
-  native().keep(region, copy);
 }
 
 function adviseHugePages(target: Target, region: NativeRegion): void {

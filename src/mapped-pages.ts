@@ -7,6 +7,7 @@
  */
 import { adviceNumber, protectionBits } from "./bits.js";
 import { memmapError, wrongType, wrongValue } from "./errors.js";
+import { requireOriginal } from "./fault.js";
 import { type Advice, advices, type Protection, protections } from "./flags.js";
 import { core, MappedMemory } from "./memory.js";
 import { constant, native, pageSize } from "./native.js";
@@ -107,9 +108,11 @@ export abstract class MappedPages extends MappedMemory {
     if (length === 0) return 0;
     const everywhere = this[core].backing === "anonymous" && this[core].sharing === "shared";
     if (everywhere) this[core].requireWritable({ offset, length }, "discard");
+    if (everywhere) requireOriginal(this[core], extent, "write");
     const advice = constant(everywhere ? "MADV_REMOVE" : "MADV_DONTNEED");
     const result = native().advise(this[core].region, offset, length, advice);
     this[core].check(result, "madvise", "discard");
+    native().forget(this[core].region, offset, length);
     return length;
   }
 

@@ -3,13 +3,16 @@
  * (memory.ts).
  */
 import type { MappingCore } from "./core.js";
-import { illegalConstructor } from "./errors.js";
-import { faultAt } from "./fault.js";
+import { type FaultError, illegalConstructor, wrongType } from "./errors.js";
+import { collectFault, faultAt, requireOriginal } from "./fault.js";
+import { type MappingHandle, makeHandle } from "./handle.js";
 import { extentOf, MappedPages, pagesOf } from "./mapped-pages.js";
 import { core } from "./memory.js";
 import { constant, type NativeRegion, native } from "./native.js";
 import type { ByteRange, Extent } from "./pages.js";
+import { remapPages } from "./remap.js";
 import { asByteRange, asOptionalBoolean, asOptionalSignal, asOptions } from "./validate.js";
+import { tellSoon, watch } from "./watch.js";
 
 /** A range, and a signal that ends the waiting for a call on it. */
 export interface WaitOptions extends ByteRange {
@@ -28,7 +31,8 @@ export interface FlushOptions extends ByteRange {
 const token = Symbol("memmap.construct");
 
 /**
- * Memory that was mapped by `mapFile`, `mapFileSync` or `mapAnonymous`.
+ * Memory that was mapped by `mapFile`, `mapFileSync` or `mapAnonymous`, or attached by
+ * `attachMapping`.
  *
  * @example
  * ```ts
@@ -79,16 +83,24 @@ export class Mapping extends MappedPages {
       native().flushAsync(region, pages.offset, pages.length, flags),
     );
     this[core].check(result, "msync", "flush");
+    this.check();
   }
 
-  /** As {@link flush}, and waits for it. */
+  /**
+   * As {@link flush}, and waits for it.
+   *
+   * @param options As {@link flush}, without a signal.
+   * @throws {TypeError} {RangeError} {SystemError} {FaultError} {MemmapError} As {@link flush}
+   * rejects.
+   */
   flushSync(options?: FlushOptions): void {
     const range = asByteRange(options, "options");
     const flags = flushFlags(options);
     const extent = this[extentOf](range, "flush");
-    if (extent.length === 0) return;
     const { offset, length } = this[core].touched(extent);
-    this[core].check(native().flush(this[core].region, offset, length, flags), "msync", "flush");
+    const result = length === 0 ? 0 : native().flush(this[core].region, offset, length, flags);
+    this[core].check(result, "msync", "flush");
+    this.check();
   }
 
   /**
@@ -122,16 +134,24 @@ export class Mapping extends MappedPages {
       const piece = { offset: extent.offset + done, length };
       const pages = await this.#wait({ extent: piece, signal, idle: undefined }, loadPages);
       if (pages === undefined) return;
+      requireOriginal(this[core], piece, "read");
       if (pages.loaded < pages.length) throw this.#loadFault(piece, pages.loaded);
       done += length;
     } while (done < extent.length);
   }
 
-  /** As {@link load}, and waits for it. */
+  /**
+   * As {@link load}, and waits for it.
+   *
+   * @param options As {@link load}, without a signal.
+   * @throws {TypeError} {RangeError} {SystemError} {FaultError} {MemmapError} As {@link load}
+   * rejects.
+   */
   loadSync(options?: ByteRange): void {
     const range = asByteRange(options, "options");
     const extent = this[extentOf](range, "load");
     if (extent.length === 0) return;
+    requireOriginal(this[core], extent, "read");
     const { offset, length } = this[core].touched(extent);
     const done = native().load(this[core].region, offset, length);
     if (done < length) throw this.#loadFault(extent, done);
@@ -167,7 +187,13 @@ export class Mapping extends MappedPages {
     this[core].check(result, "mlock", lockAction(extent));
   }
 
-  /** As {@link lock}, and waits for it. */
+  /**
+   * As {@link lock}, and waits for it.
+   *
+   * @param options As {@link lock}, without a signal.
+   * @throws {TypeError} {RangeError} {SystemError} {FaultError} {MemmapError} As {@link lock}
+   * rejects.
+   */
   lockSync(options?: ByteRange): void {
     const range = asByteRange(options, "options");
     const extent = this[extentOf](range, "lock");
@@ -194,16 +220,131 @@ export class Mapping extends MappedPages {
     this[core].check(native().unlock(this[core].region, offset, length), "munlock", "unlock");
   }
 
+  /**
+   * Called with a fault that no method has collected, before anything is thrown for it.
+   *
+   * A fault is a touch of `bytes` that could not be served: the page reads as zeros or takes the
+   * write for itself, execution goes on, and this tells. Null: the fault is thrown as an uncaught
+   * error.
+   *
+   * @example
+   * ```ts
+   * import { mapFileSync } from "memmap";
+   *
+   * using mapping = mapFileSync("data.bin");
+   * mapping.onfault = (fault) => console.log(fault.reason, fault.byteOffset, fault.count);
+   * ```
+   */
+  get onfault(): ((fault: FaultError) => void) | null {
+    return this[core].onfault;
+  }
+
+  set onfault(listener: ((fault: FaultError) => void) | null) {
+    if (listener !== null && typeof listener !== "function") {
+      throw wrongType(`"onfault" must be a function or null`);
+    }
+    this[core].onfault = listener;
+  }
+
+  /**
+   * Throws the oldest fault that nobody has collected; its `count` says how many there were.
+   *
+   * All of them are collected then. Works after `close()` as well.
+   *
+   * @throws {FaultError} `ERR_MEMMAP_FAULT` when there was a fault.
+   *
+   * @example
+   * ```ts
+   * import { mapFileSync } from "memmap";
+   *
+   * using mapping = mapFileSync("data.bin", { faults: "collect" });
+   * let sum = 0;
+   * for (const byte of mapping.bytes) sum += byte;
+   * mapping.check(); // throws if a byte of the sum was not there
+   * console.log(sum);
+   * ```
+   */
+  check(): void {
+    native().assertGuard();
+    const fault = collectFault(this[core]);
+    if (fault !== undefined) throw fault;
+  }
+
+  /**
+   * Makes pages that were repaired after a fault follow the file again.
+   *
+   * For a file that has grown back, or memory whose protection was changed. What was written to a
+   * repaired page is lost. Acts on every page that the range touches.
+   *
+   * @param range Default everywhere.
+   * @throws {TypeError} {RangeError} For a bad range.
+   * @throws {SystemError} What open(2), mmap(2) or mremap(2) refused.
+   * @throws {MemmapError} `ERR_MEMMAP_UNSUPPORTED` for a private mapping of a file that has no path
+   *   or whose path names another file now; `ERR_MEMMAP_CLOSED`.
+   *
+   * **Platform** Linux. Follows mmap(2) and mremap(2).
+   *
+   * @example
+   * ```ts
+   * import { mapFileSync } from "memmap";
+   *
+   * using mapping = mapFileSync("data.bin");
+   * mapping.remap();
+   * ```
+   */
+  remap(range?: ByteRange): void {
+    const pages = this[pagesOf](range, "remap");
+    if (pages.length > 0) remapPages(this[core], pages);
+  }
+
+  /**
+   * Makes a handle by which workers and other processes attach to the same memory.
+   *
+   * The handle is plain data: send it by `postMessage` or `process.send`, or as JSON. It is good
+   * while this mapping is open, and for a file while it stands at its path. A private mapping can
+   * be attached to by workers of this process only.
+   *
+   * @returns The handle, for `attachMapping`.
+   * @throws {MemmapError} `ERR_MEMMAP_CLOSED`.
+   *
+   * @example
+   * ```ts
+   * import { mapFileSync } from "memmap";
+   *
+   * using mapping = mapFileSync("data.bin");
+   * process.env["DATASET"] = JSON.stringify(mapping.share());
+   * ```
+   */
+  share(): MappingHandle {
+    this[core].requireOpen("share");
+    return makeHandle(this[core]);
+  }
+
   /*
-   * Waits for a call on pages. A mapping that is resized meanwhile has its pages elsewhere: the call
-   * is made again there, on what is left of the range.
+   * Waits for a call on pages. A mapping that is resized meanwhile has its pages elsewhere: the
+   * call is made again there, on what is left of the range.
    */
   async #wait<T>(
     job: { readonly extent: Extent; readonly signal: AbortSignal | undefined; readonly idle: T },
     start: (region: NativeRegion, pages: Extent) => Promise<T>,
   ): Promise<T> {
     job.signal?.throwIfAborted();
+    const state = this[core];
+    state.collecting += 1;
+    try {
+      return await this.#repeat(job, start);
+    } finally {
+      state.collecting -= 1;
+      queueMicrotask(() => tellSoon(state));
+    }
+  }
+
+  async #repeat<T>(
+    job: { readonly extent: Extent; readonly signal: AbortSignal | undefined; readonly idle: T },
+    start: (region: NativeRegion, pages: Extent) => Promise<T>,
+  ): Promise<T> {
     for (;;) {
+      this[core].requireOpen("wait for");
       const { region, byteLength, pending } = this[core];
       const offset = Math.min(job.extent.offset, byteLength);
       const length = Math.min(job.extent.length, byteLength - offset);
@@ -232,6 +373,8 @@ async function loadPages(
 
 /** Wraps the state of a new mapping. */
 export function makeMapping(state: MappingCore): Mapping {
+  if (state.faults === "collect") native().quiet(state.region);
+  state.onView = (buffer) => watch(state, buffer);
   return new Mapping(state, token);
 }
 

@@ -7,13 +7,14 @@
  */
 import { Buffer } from "node:buffer";
 import type { MappingCore } from "./core.js";
-import { faultAt } from "./fault.js";
+import { faultAt, requireOriginal } from "./fault.js";
 import type { Backing, Protection, Sharing } from "./flags.js";
 import { native } from "./native.js";
 import { type ByteRange, checkRange } from "./pages.js";
 import { resizeMapping } from "./resize.js";
 import { findFirst, findLast, type Windows } from "./search.js";
 import { asByteRange, asBytes, asInteger } from "./validate.js";
+import { closed } from "./watch.js";
 
 /** Where a mapping keeps its state. @internal */
 export const core: unique symbol = Symbol("memmap.core");
@@ -36,8 +37,10 @@ export abstract class MappedMemory {
    * Reading an element reads memory, writing one writes memory. The array stays the same until
    * `resize()` or `close()`, which leave old views with length 0; after `close()` it is empty.
    *
-   * **Safety** Touching a page whose file was truncated, or writing where the protection forbids
-   * it, is what `read()` and `write()` report as errors.
+   * **Safety** A touch that cannot be served (the file was truncated, the protection forbids it)
+   * does not end the process: the page reads as zeros or takes the write for itself, and a
+   * `FaultError` tells it afterwards (`onfault`, `check()`, or an uncaught error). `read()` and
+   * `write()` throw instead, before a wrong byte is seen.
    */
   get bytes(): Uint8Array<ArrayBuffer> {
     return this[core].bytes;
@@ -46,6 +49,17 @@ export abstract class MappedMemory {
   /** The buffer of {@link bytes}: the same bytes, from its first to its last. */
   get buffer(): ArrayBuffer {
     return this[core].bytes.buffer;
+  }
+
+  /**
+   * The same bytes as a `SharedArrayBuffer`, for `Atomics.wait` and for `postMessage` to workers;
+   * undefined where the runtime cannot make one.
+   *
+   * Shared memory cannot be detached: after `close()` or `resize()` the old buffer keeps its
+   * length, and touching it is a reported fault.
+   */
+  get sharedBuffer(): SharedArrayBuffer | undefined {
+    return this[core].sharedBuffer;
   }
 
   /** How many bytes are mapped; 0 after `close()`. */
@@ -113,7 +127,8 @@ export abstract class MappedMemory {
     const from = asInteger(offset, "offset");
     const count = asInteger(length, "length");
     this[core].requireOpen("read");
-    checkRange({ offset: from, length: count }, this[core].byteLength, "read");
+    const extent = checkRange({ offset: from, length: count }, this.byteLength, "read");
+    requireOriginal(this[core], extent, "read");
     const target = new Uint8Array(count);
     readChecked(this[core], target, from);
     return target;
@@ -142,7 +157,8 @@ export abstract class MappedMemory {
     const bytes = asBytes(target, "target");
     const from = asInteger(offset, "offset");
     this[core].requireOpen("read");
-    checkRange({ offset: from, length: bytes.length }, this[core].byteLength, "read");
+    const extent = checkRange({ offset: from, length: bytes.length }, this.byteLength, "read");
+    requireOriginal(this[core], extent, "read");
     readChecked(this[core], bytes, from);
   }
 
@@ -175,6 +191,7 @@ export abstract class MappedMemory {
     const extent = checkRange({ offset: from, length: source.length }, this.byteLength, "write");
     if (extent.length === 0) return;
     this[core].requireWritable(this[core].touched(extent), `write ${source.length} bytes to`);
+    requireOriginal(this[core], extent, "write");
     const written = native().write(this[core].region, this[core].start + from, source);
     this[core].check(written, "process_vm_readv", "write");
     if (written < source.length) {
@@ -240,7 +257,8 @@ export abstract class MappedMemory {
    * `bytes`, `buffer` and `address` are new afterwards, and old views have length 0. New anonymous
    * memory is zero. A file is never made shorter, and longer only when it was mapped with `grow`,
    * with its space allocated for real. The same length changes nothing. Advice and locks given to a
-   * part of a shared mapping are not carried over; protections are.
+   * part of a shared mapping are not carried over; protections are. A growing private mapping
+   * follows its file again in its last page, if that was repaired after a fault.
    *
    * @param byteLength The new length in bytes, 0 or more.
    * @throws {TypeError} `ERR_INVALID_ARG_TYPE`.
@@ -316,9 +334,19 @@ export abstract class MappedMemory {
    * **Platform** Linux. Follows munmap(2).
    */
   close(): void {
+    native().assertGuard();
     if (this[core].closed) return;
     this[core].requireUnpinned("close");
     this[core].close();
+    closed(this[core]);
+  }
+
+  /** What `console.log` shows. @internal */
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    const { address, byteLength, offset, path, protection, sharing, backing, closed } = this;
+    if (closed) return "Mapping { closed: true }";
+    const fields = { byteLength, offset, path, protection, sharing, backing };
+    return `Mapping { address: 0x${address.toString(16)}, ${JSON.stringify(fields).slice(1, -1)} }`;
   }
 
   /** Closes, for `using`. */

@@ -24,7 +24,10 @@ export interface Constants {
   readonly [name: string]: number | undefined;
 }
 
-/** The arguments of mmap(2), in its order. */
+/**
+ * The arguments of mmap(2), in its order, the size of a page of the mapping, and whether the region
+ * keeps a descriptor of its own of the same file.
+ */
 export type MapArguments = readonly [
   hint: bigint,
   length: number,
@@ -32,6 +35,23 @@ export type MapArguments = readonly [
   flags: number,
   fd: number,
   offset: number,
+  pageSize: number,
+  keep: boolean,
+];
+
+/** Faults of a region that nobody has collected; the place and reason are of the oldest. */
+export type NativeFault = readonly [count: number, offset: number, write: boolean, reason: number];
+
+/** What sets a failure of memfd_create apart from one of mmap (native/map.c). */
+export const memoryFailed = 65_536;
+
+/** Pages to be made again as they were mapped. */
+export type RemapJob = readonly [
+  offset: number,
+  length: number,
+  prot: number,
+  fd: number,
+  fdOffset: number,
 ];
 
 /** The native side. See native/*.c, where each function has its contract. */
@@ -41,12 +61,27 @@ export interface Native {
   readonly pageSize: number;
 
   map(...args: MapArguments): NativeRegion | number;
+  /** A failure of memfd_create is told as its negative errno less {@link memoryFailed}. */
+  mapMemory(name: string, memoryFlags: number, ...args: MapArguments): NativeRegion | number;
   mapAsync(...args: MapArguments): Promise<NativeRegion | number>;
   address(region: NativeRegion): bigint;
-  view(region: NativeRegion, offset: number, length: number): ArrayBuffer | number;
+  view(region: NativeRegion, offset: number, length: number, shared: false): ArrayBuffer | number;
+  view(
+    region: NativeRegion,
+    offset: number,
+    length: number,
+    shared: true,
+  ): SharedArrayBuffer | number;
+  useEngine(): boolean;
+  exactEnds(): void;
+  canShare(): boolean;
   close(region: NativeRegion, detached: boolean): void;
-  resize(region: NativeRegion, length: number): NativeRegion | number;
-  keep(region: NativeRegion, fd: number): void;
+  resize(region: NativeRegion, length: number, anew: boolean): NativeRegion | number;
+  byteLength(region: NativeRegion): number;
+  pageBytes(region: NativeRegion): number;
+  share(region: NativeRegion): number;
+  attach(id: number): NativeRegion | number;
+  holders(region: NativeRegion): number;
   adopt(region: NativeRegion, other: NativeRegion): void;
   descriptor(region: NativeRegion): number;
   detach(buffer: ArrayBuffer): boolean;
@@ -67,17 +102,25 @@ export interface Native {
   read(region: NativeRegion, offset: number, target: Uint8Array): number;
   write(region: NativeRegion, offset: number, source: Uint8Array): number;
 
-  memory(name: string, flags: number, length: number): number;
+  assertGuard(): number;
+  onFaults(callback: () => void): number;
+  takeFault(region: NativeRegion): NativeFault | undefined;
+  takeOrphan(): readonly [...NativeFault, address: bigint, anonymous: boolean] | undefined;
+  quiet(region: NativeRegion): void;
+  forget(region: NativeRegion, offset: number, length: number): void;
+  replaced(region: NativeRegion, offset: number, length: number): number;
+  remap(region: NativeRegion, ...job: RemapJob): number;
+
   resizeMemory(fd: number, length: number, oldLength: number): number;
   allocate(fd: number, offset: number, length: number): number;
   allocateAsync(fd: number, offset: number, length: number): Promise<number>;
-  duplicate(fd: number): number;
-  closeDescriptor(fd: number): number;
   hugePageSize(fd: number): number;
   mayWrite(fd: number): number;
   seek(fd: number, offset: number, whence: number): number;
   name(region: NativeRegion, name: string): number;
   limit(resource: number): number;
+  /** For tests: the nth call of that name from now on fails once. */
+  failCall(name: string, nth: number, errno: number): boolean;
   adviceSupported(advice: number): boolean;
 }
 
@@ -101,7 +144,24 @@ function load(): Loaded {
   return { reason: reasons.join("; ") };
 }
 
+/**
+ * Whether V8 itself makes the buffers (native/engine.c): on the versions that this is tested with,
+ * and not where V8 keeps its memory in a sandbox.
+ */
+function allowsEngine(): boolean {
+  const { versions, config } = process;
+  if (versions["electron"] !== undefined || versions["bun"] !== undefined) return false;
+  if (versions["deno"] !== undefined) return false;
+  const variables: Readonly<Record<string, unknown>> = { ...config.variables };
+  const flags = ["v8_enable_sandbox", "v8_enable_pointer_compression"];
+  if (flags.some((flag) => Boolean(variables[flag]))) return false;
+  return ["20", "22", "24", "26"].includes(versions.node.split(".")[0] ?? "");
+}
+
 const loaded = load();
+if ("native" in loaded && allowsEngine()) loaded.native.useEngine();
+/* Deno ends a buffer when its memory has really gone, on whichever thread it was transferred to. */
+if ("native" in loaded && process.versions["deno"] !== undefined) loaded.native.exactEnds();
 
 /**
  * The native side of this environment.

@@ -22,6 +22,12 @@ export interface MapOptions {
   readonly protection?: Protection | undefined;
   /** Who sees what is written. Default: "shared" for a file, "private" for anonymous memory. */
   readonly sharing?: Sharing | undefined;
+  /**
+   * What becomes of a fault that no `read`, `write`, `load`, `flush` or `check` has collected:
+   * "throw" tells `onfault`, or throws it as an uncaught error; "collect" keeps it for these calls
+   * alone. Default "throw".
+   */
+  readonly faults?: "throw" | "collect" | undefined;
   /** Brings all pages in before the call returns (MAP_POPULATE). Default false. */
   readonly populate?: boolean | undefined;
   /** Keeps all pages in memory (MAP_LOCKED), within RLIMIT_MEMLOCK. Default false. */
@@ -77,6 +83,7 @@ export interface MapPlan {
   readonly hugePageSize: number;
   readonly transparent: boolean;
   readonly droppable: boolean;
+  readonly faults: "throw" | "collect";
   /** Mapping itself may wait for storage. */
   readonly waits: boolean;
   readonly name: string | undefined;
@@ -139,6 +146,7 @@ function readCommon(options: Partial<MapOptions>, defaults: Defaults): MapPlan {
   const protection =
     asOptionalOneOf(options.protection, "protection", protections) ?? defaults.protection;
   const sharing = asOptionalOneOf(options.sharing, "sharing", sharings) ?? defaults.sharing;
+  const faults = asOptionalOneOf(options.faults, "faults", ["throw", "collect"]) ?? "throw";
   const { flags, droppable } = simpleFlags(options);
   const hugePages = asHugePages(options.hugePages);
   const hint = asOptionalAddress(options.at, "at") ?? 0n;
@@ -154,6 +162,7 @@ function readCommon(options: Partial<MapOptions>, defaults: Defaults): MapPlan {
     hugePageSize,
     transparent: hugePages === "transparent",
     droppable,
+    faults,
     waits: (flags & waiting) !== 0,
     name,
   };
@@ -172,10 +181,9 @@ export function readAnonymous(
   const length = asInteger(byteLength, "byteLength");
   const options = asOptions(value);
   const plan = readCommon(options, { protection: "read-write", sharing: "private" });
-  if (plan.droppable && plan.sharing === "shared") {
-    throw wrongValue(`"droppable" memory cannot have "sharing" shared`);
-  }
-  requireViewable(length);
+  const found = privateOnly(plan).find(([given]) => given);
+  if (found !== undefined) throw wrongValue(found[1]);
+  requireViewable(length, "map less at once");
   return { byteLength: length, plan };
 }
 
@@ -203,11 +211,24 @@ export function readFileOptions(
   return plan;
 }
 
+type Contradiction = readonly [given: boolean, message: string];
+
+/* What the kernel has for private memory alone. */
+function privateOnly(plan: MapPlan): readonly Contradiction[] {
+  const isShared = plan.sharing === "shared";
+  const has = (flag: string): boolean => (plan.flags & constant(flag)) !== 0;
+  return [
+    [plan.droppable && isShared, `"droppable" contradicts "sharing" shared`],
+    [has("MAP_STACK") && isShared, `"stack" contradicts "sharing" shared`],
+    [has("MAP_GROWSDOWN") && isShared, `"growsDown" contradicts "sharing" shared`],
+  ];
+}
+
 function requireConsistent(plan: FilePlan, location: "path" | "descriptor"): void {
   const writer = plan.grow ? "grow" : "create";
   const writing = plan.grow || plan.create;
   const isPrivate = plan.sharing === "private";
-  const contradictions: readonly (readonly [boolean, string])[] = [
+  const contradictions: readonly Contradiction[] = [
     [plan.create && location === "descriptor", `"create" needs a path, not a file descriptor`],
     [plan.exclusive && !plan.create, `"exclusive" needs "create"`],
     [
@@ -217,6 +238,7 @@ function requireConsistent(plan: FilePlan, location: "path" | "descriptor"): voi
     [writing && isPrivate, `"${writer}" contradicts "sharing" private`],
     [plan.synchronous && isPrivate, `"synchronous" contradicts "sharing" private`],
     [plan.droppable, `"droppable" memory is anonymous, not a file`],
+    ...privateOnly(plan),
   ];
   const found = contradictions.find(([given]) => given);
   if (found !== undefined) throw wrongValue(found[1]);
@@ -226,10 +248,9 @@ function requireConsistent(plan: FilePlan, location: "path" | "descriptor"): voi
 }
 
 /** Refuses a length that this runtime could not view, before anything is mapped. */
-export function requireViewable(length: number): void {
+export function requireViewable(length: number, way = "map a range with { offset, length }"): void {
   if (length <= viewMax) return;
   throw tooLarge(
-    `Cannot map ${length} bytes: this runtime views at most ${viewMax} bytes at once; ` +
-      "map a range with { offset, length }",
+    `Cannot map ${length} bytes: this runtime views at most ${viewMax} bytes at once; ${way}`,
   );
 }

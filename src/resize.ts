@@ -4,10 +4,11 @@
  */
 import { protectionBits } from "./bits.js";
 import type { MappingCore } from "./core.js";
-import { outOfRange, tooLarge } from "./errors.js";
+import { memmapError, outOfRange, tooLarge } from "./errors.js";
 import { isWritable } from "./flags.js";
 import { viewMax } from "./limits.js";
-import { type NativeRegion, native } from "./native.js";
+import { type NativeRegion, native, pageSize } from "./native.js";
+import { remapPages } from "./remap.js";
 import { currentSize } from "./source.js";
 
 /* The bytes that a longer mapping may show: what the file has, unless it may be made longer. */
@@ -40,6 +41,8 @@ function provide(core: MappingCore, region: NativeRegion, byteLength: number): n
     if (fd < 0 || byteLength < from) return 0;
     return native().allocate(fd, core.offset + from, byteLength - from);
   }
+  /* What others hold stays theirs. */
+  if (byteLength < from && core.isShared) return 0;
   if (byteLength < from) clearTail(core, region, byteLength);
   if (fd < 0) return 0;
   const pages = core.pageCount(byteLength) * core.granularity;
@@ -58,12 +61,13 @@ function clearTail(core: MappingCore, region: NativeRegion, byteLength: number):
   const guarded = !isWritable(protection);
   if (guarded) native().protect(region, page, granularity, protectionBits("read-write"));
   native().write(region, end, new Uint8Array(page + granularity - end));
+  native().forget(region, end, page + granularity - end);
   if (guarded) native().protect(region, page, granularity, protectionBits(protection));
 }
 
-/* A doubled shared mapping has the protection of its first area everywhere: pages get theirs. */
+/* A doubled mapping has the protection of its first area everywhere, a new one can be read and
+   written: each page gets its own. */
 function protectAgain(core: MappingCore, region: NativeRegion, pageCount: number): number {
-  if (core.protection !== "mixed") return 0;
   for (const run of core.protections.runs()) {
     const first = run.pageIndex * core.granularity;
     const last = run.pageIndex + run.pageCount >= core.protections.pageCount;
@@ -76,19 +80,38 @@ function protectAgain(core: MappingCore, region: NativeRegion, pageCount: number
   return 0;
 }
 
+/* New pages of a private mapping continue its last one: that must be what was mapped, and not what
+   the guard put in its place. */
+function restoreLastPage(core: MappingCore, byteLength: number): void {
+  if (core.sharing === "shared" || byteLength <= core.byteLength) return;
+  const last = core.pageCount(core.byteLength) - 1;
+  remapPages(core, { offset: last * core.granularity, length: core.granularity });
+}
+
 /** Resizes an open, unpinned mapping; on failure nothing has changed. */
 export function resizeMapping(core: MappingCore, byteLength: number): void {
   if (byteLength === core.byteLength) return;
   requireRoom(core, byteLength);
+  const holders = native().holders(core.region);
+  if (holders > 1) {
+    throw memmapError(
+      "ERR_MEMMAP_PINNED",
+      `Cannot resize ${core.label}: ${holders} threads hold its private pages`,
+    );
+  }
   const what = `resize to ${byteLength} bytes`;
   const pageCount = core.pageCount(byteLength);
-  const region = native().resize(core.region, pageCount * core.granularity);
+  restoreLastPage(core, byteLength);
+  const isHuge = core.granularity > pageSize;
+  const isAnew = isHuge && core.backing === "anonymous";
+  const region = native().resize(core.region, pageCount * core.granularity, isAnew);
   if (typeof region === "number") {
     core.check(region, "mremap", what);
     return;
   }
   /* A private mapping has moved by now, with its protections; nothing below fails for it. */
-  const guarded = core.sharing === "shared" ? protectAgain(core, region, pageCount) : 0;
+  const isFresh = core.sharing === "shared" || isAnew;
+  const guarded = isFresh ? protectAgain(core, region, pageCount) : 0;
   const provided = guarded < 0 ? guarded : provide(core, region, byteLength);
   if (provided < 0) {
     native().close(region, false);

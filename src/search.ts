@@ -1,6 +1,6 @@
 /**
- * Pure: finds bytes in bytes, at any distance. The runtimes' own search returns 32-bit positions, so
- * long ranges are searched in windows that overlap by what a match could straddle.
+ * Pure: finds bytes in bytes, at any distance. The runtimes' own search returns 32-bit positions,
+ * so long ranges are searched in windows that overlap by what a match could straddle.
  */
 import type { Extent } from "./pages.js";
 

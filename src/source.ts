@@ -12,9 +12,12 @@ import {
   lstatSync,
   open,
   openSync,
+  readSync,
+  statfsSync,
   statSync,
   unlinkSync,
 } from "node:fs";
+import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { outOfRange, wrongType, wrongValue } from "./errors.js";
@@ -54,7 +57,10 @@ interface FileStatus {
 
 /** Which file a mapping shows, to recognise it again by its path. */
 export interface FileIdentity {
+  /** As it was given. */
   readonly path: string | undefined;
+  /** The same, whatever the working directory becomes. */
+  readonly absolute: string | undefined;
   readonly dev: bigint;
   readonly ino: bigint;
   /** The bytes it had when it was mapped. */
@@ -97,7 +103,7 @@ function urlLocation(url: URL): Location {
     const path = fileURLToPath(url);
     return pathLocation(path, path);
   } catch {
-    throw wrongValue(`"source" must be a file: URL, not ${JSON.stringify(url.href)}`);
+    throw wrongValue(`"source" must be a file: URL of a path, not ${JSON.stringify(url.href)}`);
   }
 }
 
@@ -247,6 +253,12 @@ export async function describe(file: OpenFile): Promise<FileFacts> {
   return factsOf(file, status);
 }
 
+function identityOf(location: Location, { dev, ino, size }: FileStatus): FileIdentity {
+  const path = pathOf(location);
+  const absolute = path === undefined ? undefined : resolve(path);
+  return { path, absolute, dev, ino, size: Number(size) };
+}
+
 function factsOf(file: OpenFile, status: FileStatus): FileFacts {
   const huge = native().hugePageSize(file.fd);
   if (huge < 0) {
@@ -258,7 +270,7 @@ function factsOf(file: OpenFile, status: FileStatus): FileFacts {
   return {
     kind: status.isFile() ? "file" : device ? "device" : "other",
     size,
-    identity: { path: pathOf(file.location), dev: status.dev, ino: status.ino, size },
+    identity: identityOf(file.location, status),
     ownerUid: Number(status.uid),
     mayWrite: native().mayWrite(file.fd) === 1,
     granularity: huge > 0 ? huge : pageSize,
@@ -270,12 +282,27 @@ function factsOf(file: OpenFile, status: FileStatus): FileFacts {
  * file, so that nobody can tell.
  */
 export function currentSize(identity: FileIdentity): number | undefined {
-  if (identity.path === undefined) return undefined;
+  if (identity.absolute === undefined) return undefined;
   try {
-    const status = statSync(identity.path, { bigint: true });
+    const status = statSync(identity.absolute, { bigint: true });
     const same = status.dev === identity.dev && status.ino === identity.ino;
     return same ? Number(status.size) : undefined;
   } catch {
     return undefined;
+  }
+}
+
+/** Whether a byte of the file can be read from storage, which is not full. */
+export function canRead(identity: FileIdentity, position: number): boolean {
+  if (identity.absolute === undefined) return false;
+  let fd: number | undefined;
+  try {
+    fd = openSync(identity.absolute, constants.O_RDONLY | constants.O_NONBLOCK);
+    const isRead = readSync(fd, new Uint8Array(1), 0, 1, position) === 1;
+    return isRead && statfsSync(identity.absolute).bavail > 0;
+  } catch {
+    return false;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
   }
 }

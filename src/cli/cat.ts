@@ -59,6 +59,7 @@ export const cat: Verb = {
     { code: 2, about: "wrong usage" },
     { code: 3, about: "no such file" },
     { code: 4, about: "not permitted" },
+    { code: 5, about: "some of several files were written; standard error names the others" },
     {
       code: 6,
       about: "anything else: a full disk, a file shortened meanwhile, --offset past the end",
@@ -73,16 +74,18 @@ async function runCat(call: Call): Promise<ExitCode> {
   const { operands, values, warn } = call;
   const part = { offset: values.size("offset") ?? 0, length: values.size("length") };
   let first: ExitCode = exitCodes.done;
+  let written = 0;
   for (const operand of operands) {
     try {
       await catFile(operand, part, call);
+      written += 1;
     } catch (error) {
       if (error instanceof ClosedOutput || error instanceof OutputError) throw error;
       warn(messageOf(error));
       if (first === exitCodes.done) first = exitCodeOf(error);
     }
   }
-  return first;
+  return first !== exitCodes.done && written > 0 ? exitCodes.partial : first;
 }
 
 async function catFile(operand: string, part: Part, { output, warn }: Call): Promise<void> {

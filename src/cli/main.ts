@@ -67,11 +67,12 @@ async function runVerb(verb: Verb, args: readonly string[]): Promise<ExitCode> {
 }
 
 async function main(args: readonly string[]): Promise<ExitCode> {
-  const [name, ...rest] = args;
+  const [name, ...rest] = args[0] === "help" ? [...args.slice(1), "--help"] : args;
   const verb = verbs.find((each) => each.name === name);
   try {
     if (verb !== undefined) return await runVerb(verb, rest);
-    if (name === undefined || name.startsWith("-")) return runCommand(args);
+    if (name === undefined || name.startsWith("-"))
+      return runCommand(name === undefined ? rest : [name, ...rest]);
     const meant = nearest(
       name,
       verbs.map((each) => each.name),

@@ -1,0 +1,154 @@
+/**
+ * Tells of faults that nobody collects. Owns the list of this environment's mappings that may still
+ * fault: the open ones, and closed ones with a buffer out of reach.
+ *
+ * The guard calls back on the event loop after a repair. A fault that no method has collected by
+ * the next turn goes to `onfault`, or else is thrown where only `process.on("uncaughtException")`
+ * can see it. What is left when the environment ends is told then. Nothing here keeps a mapping or
+ * the event loop alive; a view keeps its mapping, so that its faults have somebody to go to.
+ */
+import type { MappingCore } from "./core.js";
+import type { FaultError } from "./errors.js";
+import { systemError } from "./failure.js";
+import { collectFault, hasFault, takeOrphan } from "./fault.js";
+import { native } from "./native.js";
+
+const watched = new Set<WeakRef<MappingCore>>();
+const references = new WeakMap<MappingCore, WeakRef<MappingCore>>();
+const owners = new WeakMap<ArrayBufferLike, MappingCore>();
+const waiting = new Set<MappingCore>();
+const forgotten = new FinalizationRegistry<WeakRef<MappingCore>>((reference) => {
+  watched.delete(reference);
+});
+
+/* Tells one mapping's faults, unless somebody has collected them meanwhile. */
+function tell(core: MappingCore): void {
+  waiting.delete(core);
+  if (core.collecting > 0) return;
+  const fault = collectFault(core);
+  if (fault === undefined) return;
+  const { onfault } = core;
+  if (onfault === null) throw fault;
+  onfault(fault);
+}
+
+/** Tells at the next turn, so that the code that made the fault may collect it first. */
+export function tellSoon(core: MappingCore): void {
+  if (core.faults === "collect" || core.collecting > 0 || waiting.has(core)) return;
+  if (!hasFault(core)) return;
+  waiting.add(core);
+  setImmediate(tell, core);
+}
+
+function look(): void {
+  for (const reference of watched) {
+    const core = reference.deref();
+    if (core !== undefined) tellSoon(core);
+  }
+  for (const orphan of orphans()) setImmediate(tellOrphan, orphan);
+}
+
+/* The faults of ranges whose mapping objects are gone. */
+function* orphans(): Generator<FaultError> {
+  for (let fault = takeOrphan(); fault !== undefined; fault = takeOrphan()) yield fault;
+}
+
+function tellOrphan(fault: FaultError): void {
+  throw fault;
+}
+
+/* Gives what is left to `onfault`; returns what nobody wants to hear, and what listeners threw. */
+function collectAll(): unknown[] {
+  const untold: unknown[] = [];
+  for (const reference of watched) {
+    const core = reference.deref();
+    const fault = core?.faults === "throw" ? collectFault(core) : undefined;
+    if (core === undefined || fault === undefined) continue;
+    try {
+      const { onfault } = core;
+      if (onfault === null) untold.push(fault);
+      else onfault(fault);
+    } catch (error) {
+      untold.push(error);
+    }
+  }
+  return [...untold, ...orphans()];
+}
+
+/*
+ * What nobody has collected when the environment ends. Several faults cannot all be thrown from
+ * here: each is given to whoever listens, or printed, and the last one is thrown. An explicit exit
+ * code does not give way to that, so it is set.
+ */
+function lookAtTheEnd(): void {
+  const untold = collectAll();
+  if (untold.length === 0) return;
+  const last = untold.pop();
+  const listeners = process.listeners("uncaughtException");
+  if (listeners.length === 0) process.exitCode = 1;
+  for (const error of untold) {
+    const fault = error instanceof Error ? error : new Error(String(error));
+    for (const listener of listeners) listener(fault, "uncaughtException");
+    if (listeners.length === 0) process.stderr.write(`${fault.stack}\n`);
+  }
+  throw last;
+}
+
+/* Marks the listeners of every copy of memmap in the process: they do not go behind one another. */
+const mark = Symbol.for("memmap.exit");
+Object.defineProperty(lookAtTheEnd, mark, { value: true });
+
+function isMarked(listener: unknown): boolean {
+  return typeof listener === "function" && mark in listener;
+}
+
+/* What other listeners do at the end is looked at as well: ours goes behind each new one. */
+function standLast(): void {
+  process.removeListener("exit", lookAtTheEnd);
+  process.on("exit", lookAtTheEnd);
+}
+
+/* Some runtimes put other handlers in our place when a program listens to the signals. */
+function guardAgain(event: string | symbol, listener: unknown): void {
+  if (event === "exit" && !isMarked(listener)) queueMicrotask(standLast);
+  if (event === "SIGBUS" || event === "SIGSEGV") queueMicrotask(() => native().assertGuard());
+}
+
+let listening = false;
+
+function listen(): void {
+  if (listening) return;
+  const result = native().onFaults(look);
+  if (result < 0) {
+    throw systemError(result, { syscall: "sigaction", what: "Cannot guard mappings" });
+  }
+  process.on("newListener", guardAgain);
+  process.on("removeListener", guardAgain);
+  process.on("exit", lookAtTheEnd);
+  listening = true;
+}
+
+/**
+ * Watches a mapping from its first view on; the buffer keeps it for as long as it can be touched.
+ */
+export function watch(core: MappingCore, buffer: ArrayBufferLike): void {
+  owners.set(buffer, core);
+  if (references.has(core)) return;
+  listen();
+  const reference = new WeakRef(core);
+  references.set(core, reference);
+  watched.add(reference);
+  forgotten.register(core, reference, core);
+}
+
+/**
+ * Tells what a mapping leaves when it is closed; watches it no longer when no buffer can reach it.
+ */
+export function closed(core: MappingCore): void {
+  const reference = references.get(core);
+  if (reference === undefined) return;
+  tellSoon(core);
+  if (core.escaped.length > 0) return;
+  watched.delete(reference);
+  forgotten.unregister(core);
+}
