@@ -1,8 +1,9 @@
-// Runs the benchmarks: `npm run bench` all of them, `npm run bench -- NAME` those whose name holds NAME.
+// Runs the benchmarks: `npm run bench` all of them, `npm run bench -- NAME` those whose name holds
+// NAME.
 //
-// A case is a file of bench/cases that exports `bench`: two contenders that do the same work. They run
-// in turns, A B A B, after a warm-up; what counts is the ratio within each pair, and of these the
-// median, since machines are shared and noisy. Every run checks the answer.
+// A case is a file of bench/cases that exports `bench`: two contenders that do the same work. They
+// run in turns, A B A B, after a warm-up; what counts is the ratio within each pair, and of these
+// the median, since machines are shared and noisy. Every run checks the answer.
 
 import { readdirSync } from "node:fs";
 import { cpus, loadavg, release } from "node:os";
@@ -20,21 +21,33 @@ export interface Bench {
   setUp(): Contenders;
 }
 
+/** What a contender measured itself, in a process of its own. */
+export interface Measured {
+  readonly answer: number;
+  readonly elapsedMs: number;
+}
+
+interface Contender {
+  readonly name: string;
+  run(): number | Measured;
+}
+
 /** The two that are compared, and how to clean up after them. */
 export interface Contenders {
-  readonly ours: { readonly name: string; run(): number };
-  readonly theirs: { readonly name: string; run(): number };
+  readonly ours: Contender;
+  readonly theirs: Contender;
   /** What both must answer. */
   readonly answer: number;
   tearDown(): void;
 }
 
-function timeMs(contender: Contenders["ours"], answer: number): number {
+function timeMs(contender: Contender, answer: number): number {
   const before = process.hrtime.bigint();
   const got = contender.run();
-  const elapsed = Number(process.hrtime.bigint() - before) / 1e6;
-  if (got !== answer) throw new Error(`${contender.name} answered ${got}, not ${answer}`);
-  return elapsed;
+  const elapsedMs = Number(process.hrtime.bigint() - before) / 1e6;
+  const measured = typeof got === "number" ? { answer: got, elapsedMs } : got;
+  if (measured.answer === answer) return measured.elapsedMs;
+  throw new Error(`${contender.name} answered ${measured.answer}, not ${answer}`);
 }
 
 function median(values: readonly number[]): number {

@@ -1,5 +1,5 @@
-// Works on a file without changing it: a private mapping copies a page when it is first written, and
-// only that page. The change is seen here and nowhere else.
+// Works on a file without changing it: a private mapping copies a page when it is first written,
+// and only that page. The change is seen here and nowhere else.
 //
 //     node out/examples/copy-on-write.js FILE
 

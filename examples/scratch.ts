@@ -1,5 +1,5 @@
-// Memory without a file: a large scratch space of which only the touched pages exist, given back page
-// by page while the program goes on.
+// Memory without a file: a large scratch space of which only the touched pages exist, given back
+// page by page while the program goes on.
 //
 //     node out/examples/scratch.js
 

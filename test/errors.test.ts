@@ -5,10 +5,19 @@ import { constants } from "node:buffer";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { FaultError, Mapping, MemmapError, mapAnonymous, mapFileSync, SystemError } from "memmap";
+import {
+  attachMapping,
+  FaultError,
+  Mapping,
+  MemmapError,
+  mapAnonymous,
+  mapFileSync,
+  pageSize,
+  SystemError,
+} from "memmap";
 import { argumentCodes, memmapCodes } from "#dist/errors.js";
 import { runSource } from "./helpers/child.js";
-import { needs, tempDir } from "./helpers/temp.js";
+import { type Cleanup, needs, tempDir } from "./helpers/temp.js";
 
 const documented = readFileSync(new URL("../../docs/errors.md", import.meta.url), "utf8");
 
@@ -65,6 +74,10 @@ const provoked: Readonly<Record<string, (folder: string) => unknown>> = {
     using mapping = mapAnonymous(1, { protection: "read" });
     mapping.write(0, new Uint8Array(1));
   },
+  ERR_MEMMAP_VERSION: () => {
+    using mapping = mapAnonymous(1, { sharing: "shared" });
+    attachMapping({ ...mapping.share(), memmap: 0 });
+  },
   ERR_MEMMAP_FAULT: (folder) => {
     const path = join(folder, "file");
     writeFileSync(path, new Uint8Array(100));
@@ -74,7 +87,12 @@ const provoked: Readonly<Record<string, (folder: string) => unknown>> = {
   },
 };
 
-const elsewhere = ["ERR_BUFFER_TOO_LARGE", "ERR_MEMMAP_UNSUPPORTED", "ERR_MEMMAP_CANNOT_TELL"];
+const elsewhere = [
+  "ERR_BUFFER_TOO_LARGE",
+  "ERR_MEMMAP_UNSUPPORTED",
+  "ERR_MEMMAP_CANNOT_TELL",
+  "ERR_MEMMAP_PEER_DIED",
+];
 
 test("every code that docs/errors.md lists is provoked by a test of this file", () => {
   const all = [...argumentCodes, ...memmapCodes].sort();
@@ -95,7 +113,7 @@ const unlimited = constants.MAX_LENGTH > 2 ** 40 && "this runtime has no such bo
 test("ERR_BUFFER_TOO_LARGE is thrown as documented", { skip: unlimited }, () => {
   assert.throws(
     () => mapAnonymous(constants.MAX_LENGTH + 1),
-    (error: Error) => error instanceof RangeError && /map a range/.test(error.message),
+    (error: Error) => error instanceof RangeError && /map less/.test(error.message),
   );
   assert.equal(
     codeOf(() => mapAnonymous(constants.MAX_LENGTH + 1)),
@@ -103,7 +121,7 @@ test("ERR_BUFFER_TOO_LARGE is thrown as documented", { skip: unlimited }, () => 
   );
 });
 
-test("ERR_MEMMAP_UNSUPPORTED is thrown by the first call on a platform without an addon", async () => {
+test("ERR_MEMMAP_UNSUPPORTED is thrown by the first call where there is no addon", async () => {
   const { stdout } = await runSource(`
     Object.defineProperty(process, "platform", { value: "plan9" });
     ${child}
@@ -120,6 +138,83 @@ test("ERR_MEMMAP_CANNOT_TELL is thrown as documented", needs("root"), async () =
     console.log(code(() => mapFileSync("/etc/passwd").residency()));
   `);
   assert.equal(stdout.trim(), "ERR_MEMMAP_CANNOT_TELL");
+});
+
+test("ERR_MEMMAP_PEER_DIED is thrown as documented", async () => {
+  const { stdout } = await runSource(`
+    import { mapAnonymous } from "memmap";
+    console.log(JSON.stringify(mapAnonymous(1, { sharing: "shared" }).share()));
+  `);
+  assert.throws(() => attachMapping(JSON.parse(stdout)), {
+    name: "MemmapError",
+    code: "ERR_MEMMAP_PEER_DIED",
+    message: /process \d+ has ended/,
+  });
+});
+
+test("ERR_MEMMAP_PINNED is thrown by the resize of private memory that others hold", () => {
+  using mapping = mapAnonymous(10);
+  const attached = attachMapping(mapping.share());
+  for (const held of [mapping, attached]) {
+    assert.equal(
+      codeOf(() => held.resize(20)),
+      "ERR_MEMMAP_PINNED",
+    );
+  }
+  attached.close();
+  mapping.resize(20);
+  assert.equal(mapping.byteLength, 20);
+});
+
+/** The words of the first column of the first table below a heading of docs/errors.md. */
+function firstColumn(heading: string): string[] {
+  const section = documented.slice(documented.indexOf(heading));
+  const table = /(?:^\|.*\n)+/m.exec(section)?.[0] ?? "";
+  return [...table.matchAll(/^\| `"(\w+)"` \|/gm)].map((match) => match[1] ?? "");
+}
+
+test("docs/errors.md has one row for each reason that a fault can have now", () => {
+  const source = readFileSync(new URL("../../src/errors.ts", import.meta.url), "utf8");
+  const declared = /FaultReason = ([^;]+);/.exec(source)?.[1] ?? "";
+  const reasons = [...declared.matchAll(/"(\w+)"/g)].map((match) => match[1] ?? "");
+  // What serves pages by itself is not there yet.
+  const known = reasons.filter((reason) => reason !== "source");
+  assert.deepEqual(firstColumn("## Faults").sort(), known.sort());
+});
+
+/** What a method throws at the second page of a file of two, which was touched and is gone. */
+function touchedFault(t: Cleanup, use: (mapping: Mapping) => unknown): unknown {
+  const path = join(tempDir(t), "file");
+  writeFileSync(path, new Uint8Array(2 * pageSize));
+  const mapping = mapFileSync(path, { faults: "collect", protection: "read-write" });
+  t.after(() => mapping.close());
+  writeFileSync(path, new Uint8Array(pageSize));
+  for (let i = 0; i < 1000; i++) assert.equal(mapping.bytes[pageSize + 5 + i], 0);
+  mapping.bytes[pageSize + 7] = 1;
+  try {
+    use(mapping);
+  } catch (error) {
+    mapping.check();
+    return error;
+  }
+  return undefined;
+}
+
+test("each method that docs/errors.md names tells the faults of bytes, once", (t) => {
+  const two = new Uint8Array(2);
+  for (const [use, byteOffset, access] of [
+    [(mapping) => mapping.check(), pageSize + 5, "read"],
+    [(mapping) => mapping.flushSync(), pageSize + 5, "read"],
+    [(mapping) => mapping.read(pageSize - 1, 2), pageSize, "read"],
+    [(mapping) => mapping.readInto(two, pageSize - 1), pageSize, "read"],
+    [(mapping) => mapping.write(pageSize - 1, two), pageSize, "write"],
+    [(mapping) => mapping.loadSync(), pageSize, "read"],
+  ] as readonly [(mapping: Mapping) => unknown, number, string][]) {
+    const error = touchedFault(t, use);
+    assert.ok(error instanceof FaultError, String(use));
+    const told = [error.byteOffset, error.access, error.reason, error.count];
+    assert.deepEqual(told, [byteOffset, access, "truncated", 2], String(use));
+  }
 });
 
 test("a failed call is a SystemError with the fields of Node's own", () => {

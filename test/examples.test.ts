@@ -1,4 +1,5 @@
-// Each program of examples/ does what its first lines say, on real files and in a process of its own.
+// Each program of examples/ does what its first lines say, on real files and in a process of its
+// own.
 
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";

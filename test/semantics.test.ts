@@ -1,5 +1,5 @@
-// docs/semantics.md against the tests: each row of its tables names the tests that show it, by
-// their exact titles, and each of those stands in one compiled test file.
+// docs/semantics.md and docs/platforms.md against the tests: each row of their tables names the
+// tests that show it, by their exact titles, and each of those stands in one compiled test file.
 
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
@@ -45,26 +45,39 @@ function testFiles(): string[] {
     .sort();
 }
 
-const rows = rowsOf(readFileSync(join(root, "docs/semantics.md"), "utf8"));
+function rowsOfDocument(name: string): Row[] {
+  return rowsOf(readFileSync(join(root, "docs", name), "utf8"));
+}
+
+const rows = rowsOfDocument("semantics.md");
 const titles = testFiles().flatMap((file) => {
   const compiled = join(root, "out/test", file.replace(/\.ts$/, ".js"));
   const found = titlesOf(readFileSync(join(root, "test", file), "utf8"));
   return found.map((title) => ({ title, file, isCompiled: existsSync(compiled) }));
 });
 
-test("every row of docs/semantics.md names a test", () => {
+test("every row of docs/semantics.md and docs/platforms.md names a test", () => {
   assert.ok(rows.length > 50, `${rows.length} rows`);
-  const bare = rows.filter((row) => row.titles.length === 0).map(({ line }) => line);
-  assert.deepEqual(bare, [], "lines without a test");
+  for (const name of ["semantics.md", "platforms.md"]) {
+    const bare = rowsOfDocument(name).filter((row) => row.titles.length === 0);
+    assert.deepEqual(
+      bare.map(({ line }) => `${name}:${line}`),
+      [],
+      "lines without a test",
+    );
+  }
 });
 
-test("every test that docs/semantics.md names exists once and is compiled", () => {
+test("every test that these documents name exists once and is compiled", () => {
   const problems: string[] = [];
-  for (const { line, titles: wanted } of rows) {
-    for (const title of wanted) {
-      const found = titles.filter((entry) => entry.title === title);
-      if (found.length !== 1) problems.push(`line ${line}: ${found.length} tests "${title}"`);
-      if (found.some(({ isCompiled }) => !isCompiled)) problems.push(`line ${line}: not compiled`);
+  for (const name of ["semantics.md", "platforms.md"]) {
+    for (const { line, titles: wanted } of rowsOfDocument(name)) {
+      for (const title of wanted) {
+        const found = titles.filter((entry) => entry.title === title);
+        if (found.length !== 1) problems.push(`${name}:${line}: ${found.length} tests "${title}"`);
+        if (found.some(({ isCompiled }) => !isCompiled))
+          problems.push(`${name}:${line}: not built`);
+      }
     }
   }
   assert.deepEqual(problems, []);

@@ -12,18 +12,23 @@ import * as rules from "./helpers/tidy-rules.js";
 
 /** The files of src/ that may call the addon; all others go through one of these. */
 const NATIVE_USERS: readonly string[] = [
+  "src/attach.ts",
   "src/bits.ts",
+  "src/cli/sparse.ts",
   "src/core.ts",
   "src/failure.ts",
   "src/fault.ts",
+  "src/handle.ts",
   "src/index.ts",
   "src/map.ts",
   "src/mapped-pages.ts",
   "src/mapping.ts",
   "src/memory.ts",
   "src/options.ts",
+  "src/remap.ts",
   "src/resize.ts",
   "src/source.ts",
+  "src/watch.ts",
 ];
 
 process.chdir(fileURLToPath(new URL("../../", import.meta.url)));

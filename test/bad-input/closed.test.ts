@@ -30,6 +30,8 @@ const methods: readonly (readonly [string, readonly unknown[]])[] = [
   ["resize", [0]],
   ["resize", [byteLength]],
   ["pin", []],
+  ["share", []],
+  ["remap", []],
   ["flushSync", []],
   ["loadSync", []],
   ["lockSync", []],
@@ -42,7 +44,7 @@ const methods: readonly (readonly [string, readonly unknown[]])[] = [
 ];
 const asyncMethods = ["flush", "load", "lock"];
 
-test("every method of a closed mapping throws or rejects, but close does not", async (t) => {
+test("every method of a closed mapping throws or rejects, but close and check", async (t) => {
   for (const mapping of [mapAnonymous(byteLength), mapFileSync(makeFile(t)), mapAnonymous(0)]) {
     mapping.close();
     for (const [name, args] of methods) {
@@ -54,6 +56,7 @@ test("every method of a closed mapping throws or rejects, but close does not", a
     }
     mapping.close();
     mapping[Symbol.dispose]();
+    mapping.check();
   }
 });
 
@@ -68,7 +71,7 @@ test("the test above knows every method of the class", () => {
     type = Reflect.getPrototypeOf(type);
   }
   const known = new Set([...methods.map(([name]) => name), ...asyncMethods]);
-  assert.deepEqual([...found].sort(), [...known, "close", "constructor"].sort());
+  assert.deepEqual([...found].sort(), [...known, "check", "close", "constructor"].sort());
 });
 
 test("the properties of a closed mapping can be read", (t) => {
@@ -95,7 +98,7 @@ test("a bad argument is told before the mapping is found to be closed", async ()
 test("an argument that closes the mapping while it is read meets a closed mapping", async (t) => {
   const path = makeFile(t);
   const ranged = methods.filter(
-    ([name]) => !["read", "readInto", "write", "resize", "pin"].includes(name),
+    ([name]) => !["read", "readInto", "write", "resize", "pin", "share"].includes(name),
   );
   for (const open of [() => mapAnonymous(byteLength), () => mapFileSync(path)]) {
     for (const field of ["offset", "length"]) {
@@ -125,7 +128,7 @@ test("an argument that closes the mapping while it is read meets a closed mappin
 
 test("an argument that shortens the mapping while it is read meets the new length", async () => {
   const ranged = methods.filter(
-    ([name]) => !["read", "readInto", "write", "resize", "pin"].includes(name),
+    ([name]) => !["read", "readInto", "write", "resize", "pin", "share"].includes(name),
   );
   const expected = { name: "RangeError", code: "ERR_OUT_OF_RANGE" };
   for (const [name, args] of [...ranged, ...asyncMethods.map((name) => [name, []] as const)]) {

@@ -177,7 +177,8 @@ test("a view of more than 4 GiB is whole where the runtime can hold it, else a R
   const path = makeSparse(t, 5 * gib, [mark]);
   const expected = Buffer.from(String(mark));
   if (!holdsLongViews()) {
-    const refusal = { name: "RangeError", code: "ERR_BUFFER_TOO_LARGE", message: /map a range/ };
+    const message = /map (a range|less)/;
+    const refusal = { name: "RangeError", code: "ERR_BUFFER_TOO_LARGE", message };
     assert.throws(() => mapFileSync(path), refusal);
     assert.throws(() => mapFileSync(path, { length: 4 * gib + 1 }), refusal);
     assert.throws(() => mapAnonymous(4 * gib + 1, { reserve: false }), refusal);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
  * Runs the native side without a JavaScript engine, for sanitizers: regions, retired ranges,
- * checked copies, and all of it from several threads. scripts/sanitize.mjs builds and runs it. The
- * link wraps mm_sys_mremap, so that a test can let the kernel refuse.
+ * checked copies, the fault guard, and all of it from several threads. scripts/sanitize.mjs builds
+ * and runs it. The link wraps mm_sys_mremap, so that a test can let the kernel refuse.
  */
 #include "check.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 /* How many calls of mm_sys_mremap succeed before, and how many fail then; -1 and 0: none fails. */
 static int before_failure = -1;
@@ -34,13 +35,19 @@ int __wrap_mm_sys_mremap(void *old, size_t old_length, size_t length, int flags,
   return __real_mm_sys_mremap(old, old_length, length, flags, target, out);
 }
 
-/* With an argument, nothing is moved: valgrind does not know all that mremap(2) can do. */
+/* With an argument nothing is moved, since valgrind does not know all that mremap(2) can do, and
+ * nothing faults, since it counts each fault as a mistake. */
 int main(int count, char **arguments) {
   (void)arguments;
-  bool moves = count == 1;
-  test_regions(moves);
+  bool full = count == 1;
+  (void)alarm(300); /* a notice that never comes would be waited for */
+  if (full) test_chains(); /* first: it looks at what stood there before the guard */
+  test_regions(full);
   test_copies();
-  test_threads(moves);
+  if (full) test_faults();
+  test_threads(full);
+  if (full) test_crowds();
+  if (full) test_notices();
   puts("native tests passed");
   return 0;
 }

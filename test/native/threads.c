@@ -5,7 +5,6 @@
  */
 #include "check.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 
@@ -49,41 +48,35 @@ static void hand_over(struct slot *slot, struct mm_region *region) {
   if (waiting != NULL) mm_region_unuse(waiting);
 }
 
-/* Resizes a region whose pages are marked. Other threads may take the addresses behind it at any
- * moment: where that leads to a failure, nothing has changed. */
-static struct mm_region *resize(struct mm_region *region, size_t length, size_t pages) {
+/* Resizes a mapping whose pages are marked, as core.ts does: the old one is closed. */
+static struct mm_handle *resize(struct mm_handle *old, size_t length, size_t pages, bool detached) {
   struct mm_region *resized = NULL;
-  int result;
-  for (int tries = 0; (result = mm_region_resize(region, length, &resized)) != 0; tries++) {
-    CHECK(result == -ENOMEM && tries < 10);
-    CHECK(are_marked(region->base, pages));
-  }
+  CHECK(mm_region_resize(old->region, length, false, &resized) == 0);
   CHECK(are_marked(resized->base, pages));
-  return resized;
+  mm_region_close(old, detached);
+  mm_region_collected(old);
+  return hold(resized);
 }
 
-/* One life of a region: made, viewed, resized, closed in one of the ways of core.ts. */
+/* One life of a mapping: made, viewed, resized, closed in one of the ways of core.ts. */
 static void live(struct slot *slot, size_t round) {
   size_t page = mm_sys_page_size();
   size_t pages = 1 + round % 9;
   bool shared = round % 3 == 0;
-  struct mm_region *region = new_region(pages * page, shared);
-  mark_pages(region->base, pages);
+  bool detached = round % 4 == 0;
+  struct mm_handle *handle = new_mapping(pages * page, shared);
+  mark_pages(handle->region->base, pages);
   if (round % 2 == 0) {
-    region->viewed = true;
-    hand_over(slot, region);
+    handle->region->viewed = true;
+    hand_over(slot, handle->region);
   }
   if (is_moved && round % 5 == 0 && (!shared || round % 10 == 0)) {
-    size_t length = (shared ? pages : pages + 3) * page;
-    struct mm_region *resized = resize(region, length, pages);
-    mm_region_close(region, round % 4 == 0);
-    mm_region_collected(region);
-    region = resized;
+    handle = resize(handle, (shared ? pages : pages + 3) * page, pages, detached);
   }
-  CHECK(are_marked(region->base, pages));
-  if (round % 7 != 0) mm_region_close(region, round % 4 == 0);
+  CHECK(are_marked(handle->region->base, pages));
+  if (round % 7 != 0) mm_region_close(handle, detached);
   if (round % 50 == 0) mm_retire_sweep(true);
-  mm_region_collected(region);
+  mm_region_collected(handle);
 }
 
 static void *make_regions(void *argument) {
@@ -92,10 +85,10 @@ static void *make_regions(void *argument) {
   return NULL;
 }
 
-void test_threads(bool moves) {
+void test_threads(bool full) {
   pthread_t makers[THREADS];
   pthread_t enders[2];
-  is_moved = moves;
+  is_moved = full;
   mm_retire_sweep(true);
   atomic_store(&working, THREADS);
   for (size_t i = 0; i < THREADS; i++) {

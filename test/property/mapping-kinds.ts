@@ -77,8 +77,10 @@ export function kindOf(
 
 export function mapKind(kind: Kind, path: string): Mapping {
   const { protection, sharing, offset, byteLength, grow } = kind;
-  if (kind.backing === "anonymous") return mapAnonymous(byteLength, { protection, sharing });
+  const faults = "collect";
+  if (kind.backing === "anonymous")
+    return mapAnonymous(byteLength, { protection, sharing, faults });
   writeFileSync(path, kind.file);
-  const common = { protection, sharing, offset, length: byteLength };
+  const common = { protection, sharing, faults, offset, length: byteLength } as const;
   return mapFileSync(path, grow ? { ...common, grow } : common);
 }

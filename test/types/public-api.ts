@@ -3,14 +3,17 @@
 
 import {
   type Advice,
+  attachMapping,
   type Backing,
   type ByteRange,
+  type FaultAccess,
   FaultError,
   type FaultReason,
   type FlushOptions,
   type MapFileOptions,
   type MapOptions,
   Mapping,
+  type MappingHandle,
   MemmapError,
   mapAnonymous,
   type mapFile,
@@ -48,6 +51,8 @@ export function members(mapping: Mapping): void {
   holds<Same<typeof mapping.backing, Backing>>();
   holds<Same<typeof mapping.closed, boolean>>();
   holds<Same<typeof pageSize, number>>();
+  holds<Same<typeof mapping.sharedBuffer, SharedArrayBuffer | undefined>>();
+  holds<Same<typeof mapping.onfault, ((fault: FaultError) => void) | null>>();
 
   // @ts-expect-error the bytes are the mapping's, and so is their array
   mapping.bytes = new Uint8Array(1);
@@ -55,6 +60,14 @@ export function members(mapping: Mapping): void {
   mapping.byteLength = 1;
   // @ts-expect-error protect() changes the protection
   mapping.protection = "read";
+  // @ts-expect-error the runtime makes it, or not
+  mapping.sharedBuffer = undefined;
+  // @ts-expect-error nobody listens is null
+  mapping.onfault = undefined;
+  // @ts-expect-error a fault is no text
+  mapping.onfault = (fault: string) => fault;
+  mapping.onfault = () => {};
+  mapping.onfault = null;
   // @ts-expect-error close() closes
   mapping.closed = true;
 }
@@ -72,6 +85,10 @@ export function results(mapping: Mapping): void {
   holds<Same<ReturnType<typeof mapping.load>, Promise<void>>>();
   holds<Same<ReturnType<typeof mapping.lock>, Promise<void>>>();
   holds<Same<ReturnType<typeof mapping.pin>, Disposable>>();
+  holds<Same<ReturnType<typeof mapping.check>, void>>();
+  holds<Same<ReturnType<typeof mapping.remap>, void>>();
+  holds<Same<ReturnType<typeof mapping.share>, MappingHandle>>();
+  holds<Same<ReturnType<typeof attachMapping>, Mapping>>();
   holds<Same<ReturnType<typeof Mapping.supportedAdvice>, ReadonlySet<Advice>>>();
   holds<Same<ReturnType<typeof mapFile>, Promise<Mapping>>>();
   holds<Same<ReturnType<typeof mapFileSync>, Mapping>>();
@@ -114,6 +131,7 @@ export function sources(handle: { readonly fd: number; close(): Promise<void> })
 export const none: Required<{ [K in keyof MapFileOptions]: undefined }> = {
   protection: undefined,
   sharing: undefined,
+  faults: undefined,
   populate: undefined,
   lock: undefined,
   reserve: undefined,
@@ -141,6 +159,9 @@ export const flush: FlushOptions = { ...range, wait: undefined, invalidate: unde
 export function options(): void {
   mapAnonymous(1, { hugePages: "transparent" });
   mapAnonymous(1, { hugePages: 2 ** 21, at: 0x1000n, protection: "read-write-execute" });
+  mapAnonymous(1, { faults: "collect" });
+  // @ts-expect-error a fault is thrown or collected, never ignored
+  mapAnonymous(1, { faults: "ignore" });
   mapFileSync("/a", { offset: 1, length: 2, create: true, exclusive: true, mode: 0o600 });
   // @ts-expect-error anonymous memory has no offset
   mapAnonymous(1, { offset: 1 });
@@ -172,6 +193,10 @@ export async function calls(mapping: Mapping, signal: AbortSignal): Promise<void
   mapping.indexOf("a", { offset: 1 });
   mapping.indexOf(10);
   mapping.write(0, Buffer.from("a"));
+  mapping.remap({ offset: 1, length: 2 });
+  mapping.remap();
+  // @ts-expect-error all faults are collected
+  mapping.check({ offset: 0 });
   mapping.readInto(new Uint8Array(new SharedArrayBuffer(1)), 0);
   // @ts-expect-error a signal has nobody to tell where nothing waits
   mapping.flushSync({ signal });
@@ -200,13 +225,29 @@ export function uses(): number {
   return view.getUint32(0) + bytes.length;
 }
 
+/** A handle is data: it is JSON and back, and every field of it can be read and none written. */
+export function handles(mapping: Mapping): Mapping {
+  const handle: MappingHandle = mapping.share();
+  const text: string = JSON.stringify(handle);
+  const [pid, path]: [number, string | null] = [handle.pid, handle.path];
+  // @ts-expect-error the fields are the library's
+  handle.pid = pid;
+  // @ts-expect-error text is parsed by the caller
+  attachMapping(text);
+  // @ts-expect-error a part of a handle is none
+  attachMapping({ pid, path });
+  return attachMapping(handle);
+}
+
 // ==== Errors ===================================================================================
 
 export function errors(error: unknown): FaultReason | undefined {
   if (error instanceof FaultError) {
     holds<Same<typeof error.address, bigint>>();
     holds<Same<typeof error.byteOffset, number>>();
-    holds<Same<typeof error.access, "read" | "write">>();
+    holds<Same<typeof error.access, FaultAccess>>();
+    holds<Same<FaultAccess, "read" | "write">>();
+    error.reason satisfies "truncated" | "protected" | "closed" | "memory" | "io" | "source";
     holds<Same<typeof error.count, number>>();
     const code: string = error.code;
     return code === "ERR_MEMMAP_FAULT" ? error.reason : undefined;

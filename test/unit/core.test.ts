@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { pageSize } from "memmap";
 import { MemmapError, SystemError } from "#dist/errors.js";
+import { collectFault } from "#dist/fault.js";
 import { native } from "#dist/native.js";
 import type { FileFacts } from "#dist/source.js";
 import { areaAt, holdings } from "../helpers/proc-self.js";
@@ -12,7 +13,7 @@ import { anonymousRegion, hasCode, makeCore } from "./support.js";
 
 /** A file that this user owns, as source.ts would describe it. */
 function factsOf(overrides: Partial<FileFacts> = {}): FileFacts {
-  const identity = { path: "/a b", dev: 1n, ino: 1n, size: 10 };
+  const identity = { path: "/a b", absolute: "/a b", dev: 1n, ino: 1n, size: 10 };
   const ownerUid = process.geteuid?.() ?? 0;
   const common = { kind: "file", size: 10, identity, ownerUid } as const;
   return { ...common, mayWrite: true, granularity: pageSize, ...overrides };
@@ -157,4 +158,58 @@ test("MappingCore.close() is idempotent, empties the view and rejects who waits"
   assert.equal(state.address, address);
   native().releaseRetired();
   assert.equal(holdings().descriptors, before.descriptors);
+});
+
+test("MappingCore.sharedBuffer is one buffer over the same memory, where there are such", (t) => {
+  const state = makeCore(t, 1, { start: 7, byteLength: 100 });
+  const buffer = state.sharedBuffer;
+  if (buffer === undefined) {
+    assert.equal(native().canShare(), false);
+    return;
+  }
+  assert.ok(buffer instanceof SharedArrayBuffer && native().canShare());
+  assert.equal(state.sharedBuffer, buffer);
+  assert.equal(buffer.byteLength, 100);
+  new Uint8Array(buffer)[3] = 9;
+  assert.equal(state.bytes[3], 9);
+  state.replaceRegion(anonymousRegion(2, "private"), 200);
+  const next = state.sharedBuffer;
+  assert.ok(next instanceof SharedArrayBuffer && next !== buffer);
+  assert.deepEqual([next.byteLength, buffer.byteLength], [200, 100]);
+  assert.equal(new Uint8Array(buffer)[3], 0, "the old range is covered");
+  state.close();
+  assert.equal(state.sharedBuffer?.byteLength, 0);
+  assert.equal(collectFault(state)?.reason, "closed");
+});
+
+test("MappingCore.onView is told each buffer that is made, and none that is empty", (t) => {
+  const state = makeCore(t, 1);
+  const seen: ArrayBufferLike[] = [];
+  state.onView = (buffer) => seen.push(buffer);
+  const buffers = [state.bytes.buffer, state.sharedBuffer].filter((made) => made !== undefined);
+  assert.equal(state.bytes.buffer, buffers[0]);
+  assert.deepEqual(seen, buffers);
+  state.close();
+  assert.equal(state.bytes.length, 0);
+  assert.equal(seen.length, buffers.length);
+});
+
+test("MappingCore.escaped holds the regions whose buffers are out of reach", (t) => {
+  const state = makeCore(t, 1);
+  const first = state.region;
+  const { bytes } = state;
+  state.replaceRegion(anonymousRegion(1, "private"), pageSize);
+  // Where the engine has let go of the old view, nobody can reach the old region.
+  assert.equal(state.escaped.includes(first), bytes.length > 0);
+  const count = state.escaped.length;
+  try {
+    structuredClone(state.bytes.buffer, { transfer: [state.bytes.buffer] });
+  } catch {
+    t.skip("this runtime does not let such a buffer go");
+    return;
+  }
+  const second = state.region;
+  state.replaceRegion(anonymousRegion(1, "private"), pageSize);
+  assert.equal(state.escaped.length, count + 1);
+  assert.equal(state.escaped.at(-1), second);
 });

@@ -6,7 +6,7 @@ import test from "node:test";
 import { pageSize } from "memmap";
 import { bitsOf, protectionBits } from "#dist/bits.js";
 import { FaultError, SystemError } from "#dist/errors.js";
-import { faultAt } from "#dist/fault.js";
+import { collectFault, faultAt, hasFault, requireOriginal, takeOrphan } from "#dist/fault.js";
 import { native } from "#dist/native.js";
 import { describeSync, openFileSync, readSource } from "#dist/source.js";
 import type { Cleanup } from "../helpers/temp.js";
@@ -21,7 +21,8 @@ function fileCore(t: Cleanup, path: string, offset: number) {
   const pageCount = Math.ceil((facts.size - offset + start) / pageSize);
   const prot = protectionBits("read-write");
   const flags = bitsOf(["MAP_SHARED"]);
-  const region = native().map(0n, pageCount * pageSize, prot, flags, file.fd, offset - start);
+  const length = pageCount * pageSize;
+  const region = native().map(0n, length, prot, flags, file.fd, offset - start, pageSize, false);
   file.close("mapped");
   if (typeof region === "number") assert.fail(`mmap answered ${region}`);
   const byteLength = facts.size - offset;
@@ -84,4 +85,99 @@ test("faultAt() is not misled by another file that took the name", (t) => {
   const error = faultAt(state, { byteOffset: 0, access: "read" });
   assert.ok(error instanceof FaultError);
   assert.ok(error.reason === "truncated", `the file was truncated, told is ${error.reason}`);
+});
+
+test("collectFault() gives the oldest fault with the count of all, and none twice", (t) => {
+  const state = makeCore(t, 4, { start: 100, byteLength: 3 * pageSize });
+  assert.equal(hasFault(state), false);
+  assert.equal(collectFault(state), undefined);
+  native().protect(state.region, 0, 4 * pageSize, protectionBits("read"));
+  state.bytes[2 * pageSize] = 1;
+  state.bytes[2 * pageSize + 1] = 1;
+  assert.equal(hasFault(state), true);
+  state.bytes[5] = 1;
+  const fault = collectFault(state);
+  assert.ok(fault instanceof FaultError);
+  const { byteOffset, access, reason, count, address } = fault;
+  assert.deepEqual([byteOffset, access, reason, count], [2 * pageSize, "write", "protected", 2]);
+  assert.equal(address, state.address + BigInt(byteOffset));
+  assert.equal(hasFault(state), false);
+  assert.equal(collectFault(state), undefined);
+  state.bytes[pageSize] = 1;
+  assert.equal(collectFault(state)?.byteOffset, pageSize);
+});
+
+test("the reason of a page that the guard replaced is asked of the file when it is told", (t) => {
+  const path = patternFile(t, 3 * pageSize);
+  const state = fileCore(t, path, 100);
+  truncateSync(path, pageSize);
+  assert.equal(state.bytes[pageSize], 0);
+  assert.deepEqual([collectFault(state)?.reason, collectFault(state)], ["truncated", undefined]);
+  assert.equal(state.bytes[2 * pageSize], 0);
+  // A file that has the byte now, and gives it, had been shorter.
+  truncateSync(path, 3 * pageSize);
+  assert.equal(collectFault(state)?.reason, "truncated");
+});
+
+test("requireOriginal() names the first replaced byte of its range, each time", (t) => {
+  const state = makeCore(t, 4, { start: 100, byteLength: 3 * pageSize });
+  const all = { offset: 0, length: 3 * pageSize };
+  requireOriginal(state, all, "read");
+  native().protect(state.region, pageSize, 2 * pageSize, protectionBits("none"));
+  state.bytes[2 * pageSize];
+  state.bytes[pageSize];
+  const cases: readonly [offset: number, length: number, at: number | undefined][] = [
+    [0, 3 * pageSize, pageSize - 100],
+    [pageSize, 10, pageSize],
+    [0, pageSize - 100, undefined],
+    [0, pageSize - 99, pageSize - 100],
+    [3 * pageSize - 101, 1, 3 * pageSize - 101],
+    [3 * pageSize - 100, 1, undefined],
+    [pageSize, 0, undefined],
+  ];
+  for (const [i, [offset, length, at]] of cases.entries()) {
+    const call = () => requireOriginal(state, { offset, length }, "write");
+    if (at === undefined) {
+      call();
+      continue;
+    }
+    assert.throws(call, (error) => {
+      assert.ok(error instanceof FaultError);
+      const { byteOffset, access, reason, count } = error;
+      // The first one takes along what nobody had collected.
+      assert.deepEqual([byteOffset, access, reason], [at, "write", "protected"]);
+      assert.equal(count, i === 0 ? 2 : 1);
+      return true;
+    });
+  }
+});
+
+test("a touch of a closed mapping is told as such, by the mapping it belonged to", (t) => {
+  const state = makeCore(t, 2);
+  let moved: ArrayBuffer;
+  try {
+    moved = structuredClone(state.bytes.buffer, { transfer: [state.bytes.buffer] });
+  } catch {
+    t.skip("this runtime does not let such a buffer go");
+    return;
+  }
+  const { address } = state;
+  state.close();
+  const bytes = new Uint8Array(moved);
+  assert.equal(bytes[pageSize + 3], 0);
+  bytes[pageSize + 3] = 1;
+  const fault = collectFault(state);
+  assert.ok(fault instanceof FaultError);
+  const { byteOffset, access, reason, count } = fault;
+  assert.deepEqual([byteOffset, access, reason, count], [pageSize + 3, "read", "closed", 1]);
+  assert.equal(fault.address, address + BigInt(pageSize + 3));
+  assert.match(fault.message, /the mapping was closed$/);
+});
+
+test("takeOrphan() gives nothing while every mapping has its object", (t) => {
+  const state = makeCore(t, 1, { protection: "none" });
+  native().protect(state.region, 0, pageSize, protectionBits("none"));
+  state.bytes[0];
+  assert.equal(takeOrphan(), undefined);
+  assert.equal(hasFault(state), true);
 });

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import * as memmap from "memmap";
+import * as attach from "#dist/attach.js";
 import * as errors from "#dist/errors.js";
 import * as index from "#dist/index.js";
 import * as map from "#dist/map.js";
@@ -16,6 +17,7 @@ test("the door holds exactly these names", () => {
     "Mapping",
     "MemmapError",
     "SystemError",
+    "attachMapping",
     "mapAnonymous",
     "mapFile",
     "mapFileSync",
@@ -26,7 +28,9 @@ test("the door holds exactly these names", () => {
 test("each name of the door is the one of the file that owns it, by either way in", () => {
   const { FaultError, MemmapError, SystemError } = errors;
   const { mapAnonymous, mapFile, mapFileSync } = map;
-  const owned = { FaultError, MemmapError, SystemError, mapAnonymous, mapFile, mapFileSync };
+  const { attachMapping } = attach;
+  const thrown = { FaultError, MemmapError, SystemError };
+  const owned = { ...thrown, attachMapping, mapAnonymous, mapFile, mapFileSync };
   const all = { ...owned, Mapping: mapping.Mapping, pageSize: native.pageSize };
   assert.deepEqual({ ...memmap }, all);
   assert.deepEqual({ ...index }, all);
@@ -42,10 +46,12 @@ test("Mapping has the members of the contract, and no others", () => {
     for (const name of Object.getOwnPropertyNames(type)) members.add(name);
   }
   const properties =
-    "address backing buffer byteLength bytes closed offset path protection sharing";
-  const memory = "close indexOf lastIndexOf pin read readInto resize write";
+    "address backing buffer byteLength bytes closed offset path protection sharedBuffer sharing";
+  const memory = "close indexOf lastIndexOf pin read readInto resize share write";
   const pages = "advise discard evict protect residency";
   const storage = "flush flushSync load loadSync lock lockSync unlock";
-  const expected = `constructor ${properties} ${memory} ${pages} ${storage}`.split(" ").sort();
+  const faults = "check onfault remap";
+  const all = `constructor ${properties} ${memory} ${pages} ${storage} ${faults}`;
+  const expected = all.split(" ").sort();
   assert.deepEqual([...members].sort(), expected);
 });

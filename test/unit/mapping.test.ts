@@ -177,3 +177,52 @@ test("the options of flush reach the kernel: locked pages refuse invalidate", lo
   mapping.unlock();
   mapping.flushSync({ invalidate: true });
 });
+
+test("onfault takes a function or null, and nothing else", () => {
+  using mapping = mapAnonymous(1);
+  assert.equal(mapping.onfault, null);
+  const listener = () => {};
+  mapping.onfault = listener;
+  assert.equal(mapping.onfault, listener);
+  for (const value of [undefined, 1, "f", {}, [], true]) {
+    const refused = hasCode(TypeError, "ERR_INVALID_ARG_TYPE", /"onfault"/);
+    assert.throws(() => Reflect.set(mapping, "onfault", value), refused);
+  }
+  assert.equal(mapping.onfault, listener);
+  mapping.onfault = null;
+  assert.equal(mapping.onfault, null);
+});
+
+test("flush() and flushSync() flush first, and then throw what nobody had collected", async (t) => {
+  const path = patternFile(t, 2 * pageSize);
+  const mapping = mapFileSync(path, { faults: "collect", protection: "read-write" });
+  t.after(() => mapping.close());
+  const fault = hasCode(FaultError, "ERR_MEMMAP_FAULT", /byte 4096/);
+  for (const flush of [async () => mapping.flushSync(), () => mapping.flush()]) {
+    truncateSync(path, pageSize);
+    assert.equal(mapping.bytes[pageSize], 0);
+    await assert.rejects(flush, fault);
+    await flush();
+    truncateSync(path, 2 * pageSize);
+    mapping.remap();
+  }
+});
+
+test("load() and loadSync() throw for a page that was repaired, until remap()", async (t) => {
+  const path = patternFile(t, 2 * pageSize);
+  const mapping = mapFileSync(path, { faults: "collect" });
+  t.after(() => mapping.close());
+  truncateSync(path, pageSize);
+  assert.equal(mapping.bytes[pageSize], 0);
+  truncateSync(path, 2 * pageSize);
+  const fault = hasCode(FaultError, "ERR_MEMMAP_FAULT", /Cannot read byte 4096/);
+  for (let i = 0; i < 2; i++) {
+    assert.throws(() => mapping.loadSync(), fault);
+    await assert.rejects(mapping.load(), fault);
+  }
+  mapping.loadSync({ length: pageSize });
+  await mapping.load({ length: pageSize });
+  mapping.remap();
+  mapping.loadSync();
+  await mapping.load();
+});

@@ -230,3 +230,40 @@ test("pins are counted: close() and resize() wait for the last one", (t) => {
   mapping.close();
   second[Symbol.dispose]();
 });
+
+test("read() and write() of a repaired page throw until remap(), those around work", (t) => {
+  const mapping = mapAnonymous(3 * pageSize, { faults: "collect", sharing: "shared" });
+  t.after(() => mapping.close());
+  mapping.bytes.fill(4);
+  mapping.protect("none", { offset: pageSize, length: 1 });
+  assert.equal(mapping.bytes[pageSize + 1], 0);
+  mapping.protect("read-write");
+  const fault = hasCode(FaultError, "ERR_MEMMAP_FAULT");
+  const target = new Uint8Array(2);
+  for (const call of [
+    () => mapping.read(pageSize - 1, 2),
+    () => mapping.readInto(target, pageSize - 1),
+    () => mapping.write(pageSize - 1, Uint8Array.of(1, 1)),
+    () => mapping.read(2 * pageSize - 1, 1),
+  ]) {
+    assert.throws(call, fault, String(call));
+  }
+  assert.deepEqual([...target], [0, 0]);
+  assert.deepEqual([...mapping.read(pageSize - 1, 1)], [4], "nothing was written");
+  mapping.write(2 * pageSize, Uint8Array.of(5));
+  mapping.read(pageSize + 5, 0);
+  mapping.remap();
+  assert.deepEqual([...mapping.read(2 * pageSize - 1, 2)], [4, 5]);
+});
+
+test("sharedBuffer shows the same bytes, and a closed mapping has an empty one", (t) => {
+  const mapping = anonymous(t, 100);
+  const { sharedBuffer } = mapping;
+  if (sharedBuffer === undefined) return t.skip("this runtime makes no such buffer");
+  new Int32Array(sharedBuffer)[2] = 77;
+  assert.equal(mapping.bytes[8], 77);
+  assert.equal(Atomics.notify(new Int32Array(sharedBuffer), 2), 0);
+  assert.equal(mapping.sharedBuffer, sharedBuffer);
+  mapping.close();
+  assert.equal(mapping.sharedBuffer?.byteLength, 0);
+});

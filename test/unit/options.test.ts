@@ -30,6 +30,7 @@ test("readAnonymous() gives private memory that can be written", () => {
     hugePageSize: 0,
     transparent: false,
     droppable: false,
+    faults: "throw",
     waits: false,
     name: undefined,
   });
@@ -47,6 +48,7 @@ test("an option that is undefined is an option that is left out", () => {
   const none: MapFileOptions = {
     protection: undefined,
     sharing: undefined,
+    faults: undefined,
     populate: undefined,
     lock: undefined,
     reserve: undefined,
@@ -66,6 +68,12 @@ test("an option that is undefined is an option that is left out", () => {
     synchronous: undefined,
   };
   assert.deepEqual(readFileOptions(none, "path"), readFileOptions({}, "path"));
+});
+
+test("faults are told unless they are to be collected", () => {
+  assert.equal(readFileOptions({}, "path").faults, "throw");
+  assert.equal(readFileOptions({ faults: "throw" }, "path").faults, "throw");
+  assert.equal(readAnonymous(1, { faults: "collect" }).plan.faults, "collect");
 });
 
 test("create and grow mean that the file is written", () => {
@@ -172,7 +180,7 @@ test("offset, length and mode have their bounds", () => {
   assert.throws(() => readFileOptions({ offset: byteMax, length: 1 }, "path"), outOfRange);
   assert.throws(() => readFileOptions({ mode: 0o10000 }, "path"), outOfRange);
   assert.equal(readFileOptions({ mode: 0o7777 }, "path").mode, 0o7777);
-  const tooLarge = hasCode(RangeError, "ERR_BUFFER_TOO_LARGE", /map a range/);
+  const tooLarge = hasCode(RangeError, "ERR_BUFFER_TOO_LARGE", /map (a range|less)/);
   // Where views have no bound of their own, the bound of all numbers comes first.
   const refused = viewMax < byteMax ? tooLarge : outOfRange;
   assert.throws(() => readFileOptions({ length: viewMax + 1 }, "path"), refused);
@@ -195,7 +203,7 @@ test("every option of the wrong type is refused by its name", () => {
       assert.throws(() => readLoosely({ [name]: value }), refused, name);
     }
   }
-  for (const name of ["protection", "sharing"]) {
+  for (const name of ["protection", "sharing", "faults"]) {
     assert.throws(() => readLoosely({ [name]: "write" }), wrongValue);
     assert.throws(() => readLoosely({ [name]: 3 }), wrongType);
   }
@@ -213,7 +221,7 @@ test("each option is read once", () => {
     },
   );
   readFileOptions(options, "path");
-  assert.equal(reads.size, 19, [...reads.keys()].map(String).join(" "));
+  assert.equal(reads.size, 20, [...reads.keys()].map(String).join(" "));
   for (const [name, count] of reads) assert.equal(count, 1, String(name));
 });
 

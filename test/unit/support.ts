@@ -40,7 +40,7 @@ export function anonymousRegion(pageCount: number, sharing: "shared" | "private"
   const type = sharing === "shared" ? "MAP_SHARED" : "MAP_PRIVATE";
   const flags = bitsOf([type, "MAP_ANONYMOUS"]);
   const prot = protectionBits("read-write");
-  const region = native().map(0n, pageCount * pageSize, prot, flags, -1, 0);
+  const region = native().map(0n, pageCount * pageSize, prot, flags, -1, 0, pageSize, false);
   if (typeof region === "number") assert.fail(`mmap answered ${region}`);
   return region;
 }
@@ -62,6 +62,7 @@ export function makeCore(
     granularity: pageSize,
     file: undefined,
     growable: true,
+    faults: "collect",
     ...overrides,
   });
   t.after(() => state.close());
