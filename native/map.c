@@ -77,7 +77,6 @@ static void end_late(struct mm_view *view) {
 
 /* The engine has let a view go. */
 static void view_ended(napi_env env, void *data, void *hint) {
-  (void)env;
   (void)data;
   struct mm_view *view = hint;
   if (view->stage == VIEW_CREATING) { /* refused: the caller still holds the claims */
@@ -87,8 +86,12 @@ static void view_ended(napi_env env, void *data, void *hint) {
   if (view->stage == VIEW_LIVE) {
     *view->link = view->next;
     if (view->next != NULL) view->next->link = view->link;
-    if (atomic_load(&view->state->ending)) end_late(view);
-    else mm_region_unuse(view->region);
+    if (atomic_load(&view->state->ending)) {
+      end_late(view);
+    } else {
+      if (view->buffer != NULL) (void)napi_delete_reference(env, view->buffer);
+      mm_region_unuse(view->region);
+    }
     mm_env_unref(view->state);
   }
   free(view);
@@ -157,7 +160,7 @@ static int plain_view(napi_env env, const struct mm_buffer *plan, napi_value *ou
     view->link = &state->views;
     if (state->views != NULL) state->views->link = &view->next;
     state->views = view;
-    (void)napi_create_reference(env, *out, 0, &view->buffer);
+    if (!state->exact) (void)napi_create_reference(env, *out, 0, &view->buffer);
     return 0;
   }
   napi_value pending;

@@ -209,6 +209,8 @@ export class MappingCore {
 
   /** Called with each new buffer over the memory. */
   onView: ((buffer: ArrayBufferLike) => void) | undefined;
+  /** Called with each buffer from which the memory was taken. */
+  onDetach: ((buffer: ArrayBufferLike) => void) | undefined;
 
   #newBuffer(): ArrayBuffer {
     if (this.closed || this.byteLength === 0) return new ArrayBuffer(0);
@@ -271,6 +273,9 @@ export class MappingCore {
     this.#bytes = undefined;
     this.#sharedBuffer = undefined;
     if (bytes === undefined || bytes.length === 0) return false;
-    return detach(bytes.buffer) && !isShared;
+    const { buffer } = bytes;
+    const detached = detach(buffer);
+    if (detached) this.onDetach?.(buffer);
+    return detached && !isShared;
   }
 }

@@ -12,7 +12,7 @@ import { constant, type NativeRegion, native } from "./native.js";
 import type { ByteRange, Extent } from "./pages.js";
 import { remapPages } from "./remap.js";
 import { asByteRange, asOptionalBoolean, asOptionalSignal, asOptions } from "./validate.js";
-import { tellSoon, watch } from "./watch.js";
+import { release, tellSoon, watch } from "./watch.js";
 
 /** A range, and a signal that ends the waiting for a call on it. */
 export interface WaitOptions extends ByteRange {
@@ -375,6 +375,7 @@ async function loadPages(
 export function makeMapping(state: MappingCore): Mapping {
   if (state.faults === "collect") native().quiet(state.region);
   state.onView = (buffer) => watch(state, buffer);
+  state.onDetach = release;
   return new Mapping(state, token);
 }
 

@@ -141,6 +141,11 @@ export function watch(core: MappingCore, buffer: ArrayBufferLike): void {
   forgotten.register(core, reference, core);
 }
 
+/** A buffer without memory keeps no mapping; some runtimes keep such buffers for long. */
+export function release(buffer: ArrayBufferLike): void {
+  owners.delete(buffer);
+}
+
 /**
  * Tells what a mapping leaves when it is closed; watches it no longer when no buffer can reach it.
  */

@@ -316,6 +316,17 @@ test("progress tells percent, sizes, speed and the time left", () => {
   assert.equal(progressLine(whole), line);
 });
 
+/** Lets stopped processes go on; those that have ended meanwhile are left alone. */
+function wake(pids: readonly (number | undefined)[]): void {
+  for (const pid of pids) {
+    try {
+      if (pid !== undefined) process.kill(pid, "SIGCONT");
+    } catch {
+      // It has ended.
+    }
+  }
+}
+
 test("copy shows its progress on a terminal when it lasts, and takes it away", async (t) => {
   if (spawnSync("script", ["--version"]).status !== 0) return t.skip("needs script(1)");
   const quoted = [...command, "copy", "a", "b"].map((word) => `'${word}'`).join(" ");
@@ -328,7 +339,7 @@ test("copy shows its progress on a terminal when it lasts, and takes it away", a
   await new Promise((resolve) => setTimeout(resolve, 1200));
   process.kill(pid, "SIGCONT");
   // script(1) stands still with what it runs, and may notice late that it should.
-  const waking = setInterval(() => process.kill(child.pid ?? process.pid, "SIGCONT"), 50);
+  const waking = setInterval(() => wake([child.pid, pid]), 50);
   const { code, stdout } = await ended;
   clearInterval(waking);
   assert.equal(code, 0);
