@@ -139,7 +139,7 @@ test("a view keeps the memory of a mapping that nobody else holds", async (t) =>
 });
 
 /*
- * Closed ranges stay reserved for a minute, without memory and merged into one area, so the rounds
+ * Closed ranges stay reserved for a while, without memory and merged into one area, so the rounds
  * may leave a few areas behind and not one for each. The resident memory may rise by what the
  * runtime's own heap takes while so many objects come and go, and the runtime may open a few
  * sockets for itself; a leak of one a round would show as a hundred thousand.
