@@ -219,7 +219,11 @@ test("used-up descriptors are EMFILE where a mapping needs one, and only there",
   assert.equal(left, "1 7", "the mapping that holds no descriptor is all that is left");
 });
 
-test("a file size limit is EFBIG and no signal, and the file keeps its length", async (t) => {
+const ownFiles = runtimeName === "deno" && "Deno writes longer files of its own as it exits";
+
+test("a file size limit is EFBIG and no signal, and the file keeps its length", {
+  skip: ownFiles,
+}, async (t) => {
   const path = join(tempDir(t), "data.bin");
   writeFileSync(path, "content");
   const { code, signal, stdout, stderr } = await runLimited(
