@@ -118,8 +118,8 @@ async function runTogether(path) {
 }
 
 /**
- * A file that failed beside others is tried again by itself, twice at the most: machines are shared,
- * and engines die of what others take. What passes then is said, so that it is not overlooked.
+ * A file that failed beside others is tried again by itself, twice at the most: machines are
+ * shared, and engines die of what others take. What passes then is said, so that it is seen.
  */
 async function runAgain(path, name, file) {
   const node = ["--test", "--test-reporter=spec", `--test-timeout=${FILE_MS_MAX}`];
