@@ -9,7 +9,6 @@ import test from "node:test";
 import { mapAnonymous, mapFileSync, pageSize } from "memmap";
 import { runSource } from "../helpers/child.js";
 import { areaAt, areasNamed, areasOf, descriptorsNamed } from "../helpers/proc-self.js";
-import { runtimeName } from "../helpers/runtime.js";
 import { type Cleanup, tempDir } from "../helpers/temp.js";
 
 function makeFile(t: Cleanup, byteLength: number): string {
@@ -145,9 +144,9 @@ test("a view keeps the memory of a mapping that nobody else holds", async (t) =>
  * sockets for itself; a leak of one a round would show as a hundred thousand.
  */
 const roundsDescriptors = 8;
-const roundsAreas = runtimeName === "deno" ? 1000 : 200;
-// V8 in Deno keeps the pages of a heap that was full once, an area each; its used heap stays small.
-const roundsBytes = (runtimeName === "deno" ? 320 : 64) * 2 ** 20;
+const roundsAreas = 1000;
+// Newer engines keep the pages of a heap that was full once, an area each.
+const roundsBytes = 320 * 2 ** 20;
 
 test("100,000 rounds of map, touch and close leave nothing behind", async (t) => {
   const path = makeFile(t, 2 * pageSize);
