@@ -132,6 +132,17 @@ static void last_words(void) {
   }
 }
 
+/* Puts a slot among the free ones. The caller holds the lock, or nobody else has the guard. */
+static void give_slot(struct mm_guard *guard, struct mm_slot *slot) {
+  slot->next_free = guard->free_slots;
+  guard->free_slots = slot;
+}
+
+/* Every slot of a new chunk is free. */
+static void add_slots(struct mm_guard *guard, struct mm_chunk *chunk) {
+  for (size_t i = 0; i < MM_SLOTS_IN_CHUNK; i++) give_slot(guard, &chunk->slots[i]);
+}
+
 static struct mm_guard *make_guard(void) {
   struct mm_guard *guard = calloc(1, sizeof *guard);
   if (guard == NULL) return NULL;
@@ -149,10 +160,7 @@ static struct mm_guard *make_guard(void) {
     free(guard);
     return NULL;
   }
-  for (size_t i = 0; i < MM_SLOTS_IN_CHUNK; i++) {
-    guard->first.slots[i].next_free = guard->free_slots;
-    guard->free_slots = &guard->first.slots[i];
-  }
+  add_slots(guard, &guard->first);
   stay_loaded();
   (void)atexit(last_words);
   put_up_sign(guard);
@@ -180,10 +188,7 @@ static struct mm_slot *take_slot(struct mm_guard *guard) {
   if (guard->free_slots == NULL) {
     struct mm_chunk *chunk = calloc(1, sizeof *chunk);
     if (chunk == NULL) return NULL;
-    for (size_t i = 0; i < MM_SLOTS_IN_CHUNK; i++) {
-      chunk->slots[i].next_free = guard->free_slots;
-      guard->free_slots = &chunk->slots[i];
-    }
+    add_slots(guard, chunk);
     atomic_store(&chunk->next, atomic_load(&guard->first.next));
     atomic_store(&guard->first.next, chunk);
   }
@@ -275,8 +280,7 @@ bool mm_guard_join(struct mm_slot *slot, struct mm_slot *other) {
   slot->length += other->length;
   other->base = 0;
   mm_guard_unlock(guard, &saved);
-  other->next_free = guard->free_slots;
-  guard->free_slots = other;
+  give_slot(guard, other);
   (void)pthread_mutex_unlock(&guard->lock);
   return true;
 }
@@ -314,8 +318,7 @@ void mm_guard_remove(struct mm_slot *slot) {
   forget_pages(slot);
   slot->base = 0;
   mm_guard_unlock(guard, &saved);
-  slot->next_free = guard->free_slots;
-  guard->free_slots = slot;
+  give_slot(guard, slot);
   (void)pthread_mutex_unlock(&guard->lock);
 }
 

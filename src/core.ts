@@ -235,12 +235,8 @@ export class MappingCore {
   /** Goes on with another region; the old one is closed and its views end. */
   replaceRegion(region: NativeRegion, byteLength: number): void {
     gather(this);
-    const old = this.region;
-    const isViewed = this.#isViewed;
-    const detached = this.#endView();
-    native().adopt(region, old);
-    native().close(old, detached);
-    if (isViewed && !detached) this.escaped.push(old);
+    native().adopt(region, this.region);
+    this.#closeRegion();
     this.region = region;
     if (this.faults === "collect") native().quiet(region);
     this.byteLength = byteLength;
@@ -252,18 +248,19 @@ export class MappingCore {
     if (this.closed) return;
     gather(this);
     this.closed = true;
-    const isViewed = this.#isViewed;
-    const detached = this.#endView();
-    native().close(this.region, detached);
-    if (isViewed && !detached) this.escaped.push(this.region);
+    this.#closeRegion();
     this.byteLength = 0;
     this.pending.rejectAll(
       memmapError("ERR_MEMMAP_CLOSED", `Cannot wait for ${this.label}: it was closed meanwhile`),
     );
   }
 
-  get #isViewed(): boolean {
-    return this.#bytes !== undefined || this.#sharedBuffer !== undefined;
+  /* Its faults are still told when views of it live on. */
+  #closeRegion(): void {
+    const isViewed = this.#bytes !== undefined || this.#sharedBuffer !== undefined;
+    const detached = this.#endView();
+    native().close(this.region, detached);
+    if (isViewed && !detached) this.escaped.push(this.region);
   }
 
   /* Whether no JavaScript object can reach the memory any more. Shared memory stays in reach. */
