@@ -19,6 +19,9 @@ const RUNTIME_MINUTES_MAX = 10;
 /** How long one test file may take: less, so that the file that hangs is named. */
 const FILE_MS_MAX = 300_000;
 
+/** How much of a failed file's output is shown again at the end. */
+const OUTPUT_LINES_MAX = 60;
+
 /** Files at a time: more than two would disturb the tests that measure waits and faults. */
 const CONCURRENCY = Math.min(2, availableParallelism());
 
@@ -60,8 +63,15 @@ if (unknown.length > 0) {
   process.exit(2);
 }
 const failures = [];
+
+/** What a file that failed to the end printed at its last try: shown once more when all is done. */
+const lastOutputs = new Map();
 for (const name of names) if (!(await runSuite(name))) failures.push(name);
 if (names.length > 1) console.log(`\ntest: ${names.length - failures.length} runtimes passed`);
+for (const [title, text] of lastOutputs) {
+  const lines = text.trimEnd().split("\n");
+  console.error(`\n==== ${title}\n${lines.slice(-OUTPUT_LINES_MAX).join("\n")}`);
+}
 if (failures.length > 0) {
   console.error(`test: failed on ${failures.join(", ")}`);
   process.exitCode = 1;
@@ -126,9 +136,15 @@ async function runAgain(path, name, file) {
   const command = name.startsWith("node") ? node : commands[name];
   for (let tries = 2; existsSync(file) && tries <= 3; tries += 1) {
     console.error(`test: ${name}: ${file} failed and is run again, alone`);
-    if ((await run(path, [...command, `./${file}`], { output: "pipe" })) !== 0) continue;
-    console.error(`test: ${name}: ${file} passed at try ${tries}`);
-    return true;
+    let text = "";
+    const onText = (chunk) => {
+      text += chunk;
+    };
+    if ((await run(path, [...command, `./${file}`], { output: "pipe", onText })) === 0) {
+      console.error(`test: ${name}: ${file} passed at try ${tries}`);
+      return true;
+    }
+    lastOutputs.set(`${name} ${file}`, text);
   }
   return false;
 }
