@@ -3,7 +3,7 @@
  * The entry of the addon: called once in each JavaScript environment (main thread, worker). Makes
  * the environment's state and hands out the functions and constants; knows nothing else.
  */
-#include "memmap.h"
+#include "area.h"
 
 #include <stdlib.h>
 
@@ -27,6 +27,7 @@ static void env_ending(void *data) {
   mm_region_env_ending(state);
   mm_job_env_ending(state);
   mm_view_env_ending(state);
+  mm_area_env_ending(state);
   mm_env_unref(state);
 }
 
@@ -69,6 +70,7 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
   if (!export_all(env, exports, mm_map_exports) || !export_all(env, exports, mm_page_exports) ||
       !export_all(env, exports, mm_fault_exports) ||
       !export_all(env, exports, mm_file_exports) || !export_all(env, exports, mm_job_exports) ||
+      !export_all(env, exports, mm_raw_exports) ||
       napi_set_named_property(env, exports, "constants", mm_constants(env)) != napi_ok ||
       napi_set_named_property(env, exports, "errnoNames", mm_errno_names(env)) != napi_ok ||
       napi_set_named_property(env, exports, "pageSize", page_size) != napi_ok) {

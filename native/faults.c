@@ -40,15 +40,21 @@ static napi_value take_fault(napi_env env, napi_callback_info info) {
   return fault_value(env, &fault, (uintptr_t)region->base);
 }
 
-/* takeOrphan(): the same, of a range that has no mapping object any more; with its address. */
+/* The same of a range that has no mapping object, with its address, whether no file stands behind it,
+ * and whether the raw door mapped it. */
+napi_value mm_lone_fault(napi_env env, const struct mm_fault *fault) {
+  napi_value result = fault_value(env, fault, fault->base);
+  (void)napi_set_element(env, result, 4, mm_address(env, (void *)fault->address));
+  (void)napi_set_element(env, result, 5, mm_boolean(env, fault->anonymous));
+  (void)napi_set_element(env, result, 6, mm_boolean(env, fault->raw));
+  return result;
+}
+
+/* takeOrphan(): the faults of such a range. */
 static napi_value take_orphan(napi_env env, napi_callback_info info) {
   (void)info;
   struct mm_fault fault;
-  if (!mm_guard_take_orphan(&fault)) return mm_undefined(env);
-  napi_value result = fault_value(env, &fault, fault.base);
-  (void)napi_set_element(env, result, 4, mm_address(env, (void *)fault.address));
-  (void)napi_set_element(env, result, 5, mm_boolean(env, fault.anonymous));
-  return result;
+  return mm_guard_take_orphan(&fault) ? mm_lone_fault(env, &fault) : mm_undefined(env);
 }
 
 /* quiet(region): its faults are for who asks alone. */

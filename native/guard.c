@@ -211,7 +211,8 @@ struct mm_slot *mm_guard_add(const struct mm_range *range) {
     slot->shared = range->shared;
     slot->owner = range->owner;
     slot->closed = false;
-    slot->orphan = false;
+    slot->orphan = range->raw;
+    slot->raw = range->raw;
     slot->quiet = false;
     slot->states = NULL;
     slot->anchor = NULL;
@@ -228,7 +229,7 @@ struct mm_slot *mm_guard_add(const struct mm_range *range) {
 }
 
 /* Forgets what became of the pages; under `repairing`. */
-static void forget_pages(struct mm_slot *slot) {
+void mm_guard_forget_pages(struct mm_slot *slot) {
   struct mm_guard *guard = mm_guard();
   guard->repairs -= slot->repairs;
   slot->repairs = 0;
@@ -243,13 +244,9 @@ static void forget_pages(struct mm_slot *slot) {
   slot->stashed = 0;
 }
 
-/* Replaces a range by memory that nobody may touch, at the same addresses and at once. A late touch
- * is a fault of kind MM_FAULT_CLOSED from here on. Where the kernel has no room for that, the old
- * mapping stays, which is as safe. */
-void mm_guard_cover(struct mm_slot *slot) {
-  struct mm_guard *guard = mm_guard();
-  sigset_t saved;
-  mm_guard_lock(guard, &saved);
+/* Replaces a range by memory that nobody may touch, at the same addresses and at once; under
+ * `repairing`. 0 or a negative errno, and then the old mapping stays. */
+static int replace_by_cover(struct mm_slot *slot) {
   struct mm_map_request request = {
       .hint = (void *)slot->base,
       .length = slot->length,
@@ -259,9 +256,32 @@ void mm_guard_cover(struct mm_slot *slot) {
       .offset = 0,
   };
   void *same;
-  if (mm_sys_mmap(&request, &same) == 0) forget_pages(slot);
+  int result = mm_sys_mmap(&request, &same);
+  if (result == 0) mm_guard_forget_pages(slot);
+  return result;
+}
+
+/* Covers a range that was closed. A late touch is a fault of kind MM_FAULT_CLOSED from here on.
+ * Where the kernel has no room for that, the old mapping stays, which is as safe. */
+int mm_guard_cover(struct mm_slot *slot) {
+  struct mm_guard *guard = mm_guard();
+  sigset_t saved;
+  mm_guard_lock(guard, &saved);
+  int result = replace_by_cover(slot);
   slot->closed = true;
   mm_guard_unlock(guard, &saved);
+  return result;
+}
+
+/* The same for a range that stays open when it cannot be covered. */
+int mm_guard_try_cover(struct mm_slot *slot) {
+  struct mm_guard *guard = mm_guard();
+  sigset_t saved;
+  mm_guard_lock(guard, &saved);
+  int result = replace_by_cover(slot);
+  if (result == 0) slot->closed = true;
+  mm_guard_unlock(guard, &saved);
+  return result;
 }
 
 /* Makes one range of two covered neighbours; false when they are none. The second slot is free
@@ -274,8 +294,8 @@ bool mm_guard_join(struct mm_slot *slot, struct mm_slot *other) {
   if (slot->page != other->page) return false;
   (void)pthread_mutex_lock(&guard->lock);
   mm_guard_lock(guard, &saved);
-  forget_pages(slot);
-  forget_pages(other);
+  mm_guard_forget_pages(slot);
+  mm_guard_forget_pages(other);
   if (below) slot->base = other->base;
   slot->length += other->length;
   other->base = 0;
@@ -302,6 +322,7 @@ static void leave_faults(struct mm_guard *guard, struct mm_slot *slot) {
     guard->left = slot->oldest;
     guard->left.base = slot->base;
     guard->left.anonymous = slot->anonymous;
+    guard->left.raw = slot->raw;
     guard->left.count = 0;
   }
   guard->left.count += count;
@@ -315,153 +336,11 @@ void mm_guard_remove(struct mm_slot *slot) {
   (void)pthread_mutex_lock(&guard->lock);
   mm_guard_lock(guard, &saved);
   leave_faults(guard, slot);
-  forget_pages(slot);
+  mm_guard_forget_pages(slot);
   slot->base = 0;
   mm_guard_unlock(guard, &saved);
   give_slot(guard, slot);
   (void)pthread_mutex_unlock(&guard->lock);
-}
-
-/* What became of the pages of a private range that was moved; its base was moved with them. What
- * was moved aside of pages that are no longer there goes. */
-void mm_guard_carry(struct mm_slot *slot, struct mm_slot *from) {
-  struct mm_guard *guard = mm_guard();
-  sigset_t saved;
-  size_t room = slot->length / slot->page;
-  size_t pages = (from->length < slot->length ? from->length : slot->length) / slot->page;
-  struct mm_map_request request = {
-      .length = room,
-      .prot = PROT_READ | PROT_WRITE,
-      .flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-      .fd = -1,
-  };
-  mm_guard_lock(guard, &saved);
-  void *states = NULL, *stash = NULL;
-  bool carries = from->states != NULL && mm_sys_mmap(&request, &states) == 0;
-  if (carries) {
-    memcpy(states, from->states, pages);
-    slot->states = states;
-  }
-  request.length = room * sizeof *slot->stash;
-  if (carries && from->stashed > 0 && mm_sys_mmap(&request, &stash) == 0) {
-    slot->stash = stash;
-    for (size_t i = 0; i < from->stashed; i++) {
-      if (from->stash[i].index < pages) slot->stash[slot->stashed++] = from->stash[i];
-      else (void)mm_sys_munmap(from->stash[i].page, from->page);
-    }
-    from->stashed = 0;
-  }
-  mm_guard_unlock(guard, &saved);
-}
-
-/* Puts a private page back that was moved aside; under `repairing`. 1 when it was, 0 when there is
- * none, or a negative errno and everything is as before. */
-static int put_back(struct mm_slot *slot, size_t index, int prot) {
-  uint8_t *at = (uint8_t *)slot->base + index * slot->page;
-  int flags = MREMAP_MAYMOVE | MREMAP_FIXED;
-  void *out;
-  for (size_t i = 0; i < slot->stashed; i++) {
-    if (slot->stash[i].index != index) continue;
-    int result = mm_sys_mprotect(slot->stash[i].page, slot->page, prot);
-    if (result == 0) {
-      result = mm_sys_mremap(slot->stash[i].page, slot->page, slot->page, flags, at, &out);
-    }
-    if (result != 0) return result;
-    slot->stash[i] = slot->stash[--slot->stashed];
-    return 1;
-  }
-  return 0;
-}
-
-/* Throws away what was moved aside of a range that is given up: whole pages go, of a part of one
- * the bytes become zero. */
-void mm_guard_forget(struct mm_slot *slot, size_t offset, size_t length) {
-  struct mm_guard *guard = mm_guard();
-  sigset_t saved;
-  mm_guard_lock(guard, &saved);
-  for (size_t i = 0; i < slot->stashed;) {
-    struct mm_stash *entry = &slot->stash[i];
-    size_t start = entry->index * slot->page, end = start + slot->page;
-    size_t from = start > offset ? start : offset;
-    size_t to = end < offset + length ? end : offset + length;
-    if (from == start && to == end) {
-      (void)mm_sys_munmap(entry->page, slot->page);
-      *entry = slot->stash[--slot->stashed];
-      continue;
-    }
-    if (from < to && mm_sys_mprotect(entry->page, slot->page, PROT_READ | PROT_WRITE) == 0) {
-      memset(entry->page + (from - start), 0, to - from);
-    }
-    i++;
-  }
-  mm_guard_unlock(guard, &saved);
-}
-
-/* A page of the original shared mapping, for as long as the range is open; NULL before a fault. */
-uint8_t *mm_guard_anchor(struct mm_slot *slot) {
-  struct mm_guard *guard = mm_guard();
-  sigset_t saved;
-  mm_guard_lock(guard, &saved);
-  uint8_t *anchor = slot->anchor;
-  mm_guard_unlock(guard, &saved);
-  return anchor;
-}
-
-/* Makes a run of replaced pages again; under `repairing`. A shared mapping is doubled from its
- * anchor up to the end of the run, of which the run itself is moved into place. */
-static int remap_run(struct mm_slot *slot, const struct mm_remap *job, size_t first, size_t count) {
-  size_t start = first * slot->page, length = count * slot->page;
-  uint8_t *at = (uint8_t *)slot->base + start;
-  void *out;
-  if (slot->shared) {
-    if (slot->anchor == NULL) return -ENOTSUP;
-    void *copy;
-    int result = mm_sys_mremap(slot->anchor, 0, start + length, MREMAP_MAYMOVE, NULL, &copy);
-    if (result != 0) return result;
-    uint8_t *run = (uint8_t *)copy + start;
-    result = mm_sys_mremap(run, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, at, &out);
-    (void)mm_sys_munmap(copy, result == 0 ? start : start + length);
-    if (result != 0) return result;
-    return mm_sys_mprotect(at, length, job->prot);
-  }
-  struct mm_map_request request = {
-      .hint = at,
-      .length = length,
-      .prot = job->prot,
-      .flags = MAP_PRIVATE | MAP_FIXED | (job->fd < 0 ? MAP_ANONYMOUS : 0),
-      .fd = job->fd,
-      .offset = job->fd < 0 ? 0 : (off_t)(job->fd_offset + (int64_t)start),
-  };
-  return mm_sys_mmap(&request, &out);
-}
-
-/* Makes the replaced pages of a part of an open range follow the file again. On failure the pages
- * before the one that failed have been made. */
-int mm_guard_remap(struct mm_slot *slot, const struct mm_remap *job) {
-  struct mm_guard *guard = mm_guard();
-  sigset_t saved;
-  int result = 0;
-  mm_guard_lock(guard, &saved);
-  size_t end = (job->offset + job->length) / slot->page;
-  for (size_t i = job->offset / slot->page; slot->stashed > 0 && i < end && result >= 0; i++) {
-    result = put_back(slot, i, job->prot);
-    if (result == 1) slot->states[i] = MM_PAGE_ORIGINAL;
-  }
-  if (result > 0) result = 0;
-  for (size_t i = job->offset / slot->page; slot->states != NULL && i < end && result == 0;) {
-    size_t count = 0;
-    while (i + count < end && MM_PAGE_STATE(slot->states[i + count]) != MM_PAGE_ORIGINAL) count++;
-    if (count > 0) result = remap_run(slot, job, i, count);
-    if (count > 0 && result == 0) {
-      memset(slot->states + i, MM_PAGE_ORIGINAL, count);
-      size_t fewer = count < slot->repairs ? count : slot->repairs;
-      slot->repairs -= fewer;
-      guard->repairs -= fewer;
-    }
-    i += count + 1;
-  }
-  mm_guard_unlock(guard, &saved);
-  return result;
 }
 
 /* Takes the faults of a range that nobody has collected; false when there are none. */
@@ -521,6 +400,7 @@ bool mm_guard_take_orphan(struct mm_fault *out) {
       *out = slot->oldest;
       out->base = slot->base;
       out->anonymous = slot->anonymous;
+      out->raw = slot->raw;
       out->count = atomic_exchange(&slot->count, 0);
       found = true;
     }
@@ -529,25 +409,6 @@ bool mm_guard_take_orphan(struct mm_fault *out) {
     *out = guard->left;
     guard->left.count = 0;
     found = true;
-  }
-  mm_guard_unlock(guard, &saved);
-  return found;
-}
-
-/* The first page of a range of a slot that was replaced, as bytes from the slot's base, and the
- * reason; SIZE_MAX when there is none. */
-size_t mm_guard_replaced(struct mm_slot *slot, size_t offset, size_t length, unsigned *reason) {
-  struct mm_guard *guard = mm_guard();
-  sigset_t saved;
-  size_t found = SIZE_MAX;
-  if (length == 0) return found;
-  mm_guard_lock(guard, &saved);
-  size_t last = (offset + length - 1) / slot->page;
-  for (size_t i = offset / slot->page; slot->states != NULL && i <= last; i++) {
-    if (MM_PAGE_STATE(slot->states[i]) == MM_PAGE_ORIGINAL) continue;
-    *reason = MM_PAGE_REASON(slot->states[i]);
-    found = i * slot->page;
-    break;
   }
   mm_guard_unlock(guard, &saved);
   return found;
@@ -589,7 +450,8 @@ bool mm_spare_release(struct mm_guard *guard) {
 
 /* Passes the result of a call on; gives the spare areas back when it is -ENOMEM. */
 int mm_spare_give(int result) {
-  if (result == -ENOMEM) (void)mm_spare_release(mm_guard());
+  struct mm_guard *guard = mm_guard();
+  if (result == -ENOMEM && guard != NULL) (void)mm_spare_release(guard);
   return result;
 }
 

@@ -19,9 +19,9 @@
 #include <stdint.h>
 
 #define MM_GUARD_MAGIC 0x6d656d6d61706764ull /* "memmapgd" */
-#define MM_GUARD_VERSION 1u
+#define MM_GUARD_VERSION 2u
 /* No mapping of a user can have this name: theirs begin with "memmap:". */
-#define MM_GUARD_NAME "memmap-guard:1"
+#define MM_GUARD_NAME "memmap-guard:2"
 
 enum mm_fault_reason {
   MM_FAULT_NONE = 0,
@@ -45,6 +45,7 @@ struct mm_fault {
   uintptr_t address;
   unsigned count;
   bool anonymous; /* likewise */
+  bool raw;       /* likewise: mapped by the raw door */
   bool write;
   unsigned char reason;
 };
@@ -63,6 +64,7 @@ struct mm_slot {
   size_t page;               /* bytes in a page of it */
   bool shared;               /* MAP_SHARED: the anchor can make its pages again */
   bool orphan;               /* no mapping object is left: its faults are anybody's */
+  bool raw;                  /* the raw door mapped it: it never had such an object */
   bool quiet;                /* its faults are kept for who asks, and told to nobody else */
   bool closed;               /* covered: every touch is MM_FAULT_CLOSED */
   uint8_t *states;           /* one byte a page, NULL before the first fault */
@@ -84,6 +86,7 @@ struct mm_range {
   size_t page;
   bool shared;
   bool anonymous;
+  bool raw;
   void *owner;
 };
 
@@ -131,12 +134,15 @@ struct mm_guard {
   } chaining[16];            /* threads that are inside `later` */
 };
 
+#define MM_NO_SOURCE (-2)
+
 /* Pages of a range to be made again as they were mapped. */
 struct mm_remap {
   size_t offset;     /* whole pages, from the base of the slot */
   size_t length;
   int prot;
-  int fd;            /* the file for a private mapping of one; -1: anonymous, or from the anchor */
+  int fd;            /* the file for a private mapping of one; -1: anonymous, or from the anchor;
+                      * MM_NO_SOURCE: only what was moved aside comes back */
   int64_t fd_offset; /* where in the file the slot begins */
 };
 
@@ -145,22 +151,27 @@ struct mm_guard *mm_guard(void);
 int mm_guard_install(void);
 void mm_guard_action(const struct mm_guard *guard, struct sigaction *out);
 struct mm_slot *mm_guard_add(const struct mm_range *range);
-void mm_guard_cover(struct mm_slot *slot);
+int mm_guard_cover(struct mm_slot *slot);
+int mm_guard_try_cover(struct mm_slot *slot);
 bool mm_guard_join(struct mm_slot *slot, struct mm_slot *other);
 void mm_guard_remove(struct mm_slot *slot);
-void mm_guard_carry(struct mm_slot *slot, struct mm_slot *from);
-void mm_guard_forget(struct mm_slot *slot, size_t offset, size_t length);
-uint8_t *mm_guard_anchor(struct mm_slot *slot);
-int mm_guard_remap(struct mm_slot *slot, const struct mm_remap *job);
+void mm_guard_forget_pages(struct mm_slot *slot);
 void mm_guard_orphan(struct mm_slot *slot);
 void mm_guard_quiet(struct mm_slot *slot);
 void mm_guard_retire(struct mm_slot *slot);
 bool mm_guard_take_orphan(struct mm_fault *out);
 bool mm_guard_take(struct mm_slot *slot, struct mm_fault *out);
-size_t mm_guard_replaced(struct mm_slot *slot, size_t offset, size_t length, unsigned *reason);
 bool mm_spare_release(struct mm_guard *guard);
 void mm_guard_lock(struct mm_guard *guard, sigset_t *saved);
 void mm_guard_unlock(struct mm_guard *guard, const sigset_t *saved);
+
+/* replaced.c */
+struct mm_slot *mm_guard_split(struct mm_slot *slot, size_t offset);
+void mm_guard_carry(struct mm_slot *slot, struct mm_slot *from);
+void mm_guard_forget(struct mm_slot *slot, size_t offset, size_t length);
+uint8_t *mm_guard_anchor(struct mm_slot *slot);
+int mm_guard_remap(struct mm_slot *slot, const struct mm_remap *job);
+size_t mm_guard_replaced(struct mm_slot *slot, size_t offset, size_t length, unsigned *reason);
 
 /* handler.c */
 void mm_handler(int signal, siginfo_t *info, void *context);

@@ -66,13 +66,16 @@ static napi_value address(napi_env env, napi_callback_info info) {
 /* A view that ends with its environment. What no other thread can reach is kept for operations that
  * are still under way; what was transferred away stays reserved. */
 static void end_late(struct mm_view *view) {
-  if (view->escaped && !view->state->exact && !atomic_load(&view->region->grace)) {
-    mm_region_abandon(view->region);
+  struct mm_region *region = view->region;
+  bool raw = region->slot == NULL; /* without a time of grace: its addresses stay reserved */
+  bool escaped = raw || (view->escaped && !atomic_load(&region->grace));
+  if (escaped && !view->state->exact) {
+    mm_region_abandon(region);
     return;
   }
-  atomic_store(&view->region->grace, true);
-  if (atomic_load(&view->region->opens) == 0) mm_guard_cover(view->region->slot);
-  mm_region_unuse(view->region);
+  atomic_store(&region->grace, true);
+  if (!raw && atomic_load(&region->opens) == 0) (void)mm_guard_cover(region->slot);
+  mm_region_unuse(region);
 }
 
 /* The engine has let a view go. */
@@ -192,26 +195,35 @@ static int engine_view(const struct mm_buffer *plan, napi_value *out) {
   return -ENOMEM;
 }
 
+/* Makes a buffer over bytes of a region, in the way of this runtime: 0 or a negative errno. */
+int mm_region_buffer(napi_env env, const struct mm_view_plan *plan, napi_value *out) {
+  struct mm_buffer buffer = {
+      .kind = plan->shared ? MM_BUFFER_SHARED : MM_BUFFER_PLAIN,
+      .base = plan->region->base + plan->offset,
+      .length = plan->length,
+      .ended = engine_view_ended,
+      .data = plan->region,
+  };
+  if (mm_env_of(env)->engine) return engine_view(&buffer, out);
+  return plan->shared ? shared_view(env, &buffer, out) : plain_view(env, &buffer, out);
+}
+
 /* view(region, offset, length, shared): a buffer over bytes of the region, or a negative errno. */
 static napi_value view(napi_env env, napi_callback_info info) {
   struct mm_args args = mm_args_read(env, info);
   struct mm_region *region = mm_arg_region(&args, 0);
-  size_t offset = mm_arg_size(&args, 1);
-  size_t length = mm_arg_size(&args, 2);
-  bool shared = mm_arg_bool(&args, 3);
+  struct mm_view_plan plan = {
+      .region = region,
+      .offset = mm_arg_size(&args, 1),
+      .length = mm_arg_size(&args, 2),
+      .shared = mm_arg_bool(&args, 3),
+  };
   napi_value buffer = NULL;
   if (args.failed) return NULL;
-  if (region->closed || !mm_region_holds(region, offset, length)) return mm_number(env, -EINVAL);
-  struct mm_buffer plan = {
-      .kind = shared ? MM_BUFFER_SHARED : MM_BUFFER_PLAIN,
-      .base = region->base + offset,
-      .length = length,
-      .ended = engine_view_ended,
-      .data = region,
-  };
-  int result = mm_env_of(env)->engine ? engine_view(&plan, &buffer)
-               : shared               ? shared_view(env, &plan, &buffer)
-                                      : plain_view(env, &plan, &buffer);
+  if (region->closed || !mm_region_holds(region, plan.offset, plan.length)) {
+    return mm_number(env, -EINVAL);
+  }
+  int result = mm_region_buffer(env, &plan, &buffer);
   if (result != 0) return mm_number(env, result);
   region->viewed = true;
   return buffer;

@@ -14,8 +14,8 @@
 #define MEMMAP_H
 
 #include "guard.h"
+#include "numbers.h"
 
-#include <linux/mman.h>
 #include <node_api.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -23,28 +23,6 @@
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/types.h>
-
-/* Numbers of the kernel's interface that headers older than the kernel lack. */
-#ifndef MREMAP_DONTUNMAP
-#define MREMAP_DONTUNMAP 4 /* Linux 5.7 */
-#endif
-#ifndef MADV_COLD
-#define MADV_COLD 20 /* Linux 5.4 */
-#define MADV_PAGEOUT 21
-#endif
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22 /* Linux 5.14 */
-#define MADV_POPULATE_WRITE 23
-#endif
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25 /* Linux 6.1 */
-#endif
-#ifndef MAP_DROPPABLE
-#define MAP_DROPPABLE 0x08 /* Linux 6.11 */
-#endif
-#ifndef MAP_HUGE_SHIFT
-#define MAP_HUGE_SHIFT 26
-#endif
 
 /* ---- environment ---------------------------------------------------------------------------
  * One per JavaScript environment (main thread, worker), the addon's instance data. Views outlive
@@ -82,7 +60,8 @@ struct mm_region {
   uint8_t *base;
   size_t length;     /* whole pages of the mapping's page size; never 0 */
   size_t page;       /* that page size */
-  struct mm_slot *slot; /* the guard's record of the range; removed before it is unmapped */
+  struct mm_slot *slot; /* the guard's record of the range; removed before it is unmapped. NULL: a
+                         * view of the raw door, whose memory is in area.c */
   int fd;            /* descriptor owned by the region, or -1; closed by close or collection */
   bool shared;       /* MAP_SHARED: how it can be moved */
   atomic_bool closed; /* the handle was closed; also read by jobs */
@@ -92,6 +71,14 @@ struct mm_region {
   struct mm_region *next_shared; /* likewise */
   bool abandoned;    /* its environment ended with views: the addresses stay reserved for good */
   atomic_bool grace; /* a view was detached by close: see retire.c */
+};
+
+/* A buffer to be made over bytes of a region. */
+struct mm_view_plan {
+  struct mm_region *region;
+  size_t offset;
+  size_t length;
+  bool shared;
 };
 
 /* What a JavaScript handle (an external) points to. Freed by its finalizer. */
@@ -169,6 +156,7 @@ off_t mm_sys_seek(int fd, off_t offset, int whence);
 long mm_sys_huge_page_size(int fd);
 int mm_sys_may_write(int fd);
 size_t mm_sys_page_size(void);
+int mm_sys_next_area(uintptr_t from, uintptr_t *start, uintptr_t *end);
 
 /* ---- buffers made by the engine (engine.c) ------------------------------------------------- */
 enum mm_buffer_kind { MM_BUFFER_PLAIN = 0, MM_BUFFER_SHARED = 1 };
@@ -187,6 +175,7 @@ napi_value mm_engine_buffer(const struct mm_buffer *plan);
 /* ---- telling of faults (notice.c) ----------------------------------------------------------- */
 void mm_notice_end(struct mm_env *state);
 napi_value mm_on_faults(napi_env env, napi_callback_info info);
+napi_value mm_lone_fault(napi_env env, const struct mm_fault *fault); /* faults.c */
 
 /* ---- JavaScript values (value.c) ----------------------------------------------------------- */
 #define MM_ARGS_MAX 10
@@ -202,6 +191,8 @@ struct mm_args mm_args_read(napi_env env, napi_callback_info info);
 double mm_arg_number(struct mm_args *args, size_t index);
 int mm_arg_int(struct mm_args *args, size_t index);
 size_t mm_arg_size(struct mm_args *args, size_t index);
+uint64_t mm_arg_u64(struct mm_args *args, size_t index);
+int64_t mm_arg_i64(struct mm_args *args, size_t index);
 bool mm_arg_bool(struct mm_args *args, size_t index);
 void *mm_arg_address(struct mm_args *args, size_t index);
 struct mm_handle *mm_arg_handle(struct mm_args *args, size_t index);
@@ -209,12 +200,14 @@ struct mm_region *mm_arg_region(struct mm_args *args, size_t index);
 struct mm_map_request mm_arg_request(struct mm_args *args, size_t first);
 bool mm_arg_bytes(struct mm_args *args, size_t index, uint8_t **bytes, size_t *length);
 bool mm_arg_string(struct mm_args *args, size_t index, char *out, size_t capacity);
+char *mm_arg_text(struct mm_args *args, size_t index);
 
 napi_value mm_number(napi_env env, double value);
 napi_value mm_boolean(napi_env env, bool value);
 napi_value mm_undefined(napi_env env);
 napi_value mm_address(napi_env env, const void *address);
 napi_value mm_region_value(napi_env env, struct mm_region *region);
+int mm_region_buffer(napi_env env, const struct mm_view_plan *plan, napi_value *out);
 napi_value mm_throw(napi_env env, const char *message);
 
 /* ---- tables of exported functions ---------------------------------------------------------- */

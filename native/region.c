@@ -9,6 +9,7 @@
  *
  * Divisions: counts, create and close, shared with workers, resize.
  */
+#include "area.h"
 #include "memmap.h"
 
 #include <errno.h>
@@ -56,7 +57,9 @@ bool mm_region_try_use(struct mm_region *region) {
  * grace. Any thread. */
 void mm_region_unuse(struct mm_region *region) {
   if (atomic_fetch_sub(&region->users, 1) == 1 && !region->abandoned) {
-    if (atomic_load(&region->grace)) {
+    if (region->slot == NULL) {
+      mm_area_view_ended(region);
+    } else if (atomic_load(&region->grace)) {
       mm_retire_later(region->slot);
     } else {
       mm_guard_remove(region->slot);
@@ -71,7 +74,7 @@ void mm_region_unuse(struct mm_region *region) {
  * back to the system, and the addresses stay reserved for good. */
 void mm_region_abandon(struct mm_region *region) {
   region->abandoned = true;
-  if (atomic_load(&region->opens) == 0) mm_guard_cover(region->slot);
+  if (atomic_load(&region->opens) == 0) (void)mm_guard_cover(region->slot);
   mm_region_unuse(region);
 }
 
@@ -167,7 +170,7 @@ static void let_go(struct mm_region *region, bool cover, bool detached) {
   }
   pthread_mutex_unlock(&sharing);
   if (detached) atomic_store(&region->grace, true);
-  if (last && ((cover && region->viewed) || region->abandoned)) mm_guard_cover(region->slot);
+  if (last && ((cover && region->viewed) || region->abandoned)) (void)mm_guard_cover(region->slot);
   mm_region_unuse(region);
 }
 

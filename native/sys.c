@@ -3,7 +3,8 @@
  * Every system call of the addon, one thin function each: arguments in, 0 or a value or a negative
  * errno out. Nothing here knows of regions. All functions may be called from any thread.
  *
- * Divisions: failures on demand, mappings, checked copy, files and descriptors, limits and names.
+ * Divisions: failures on demand, mappings, areas of the process, checked copy, files and
+ * descriptors, limits and names.
  */
 #include "memmap.h"
 
@@ -11,9 +12,11 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <linux/types.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -142,6 +145,56 @@ int mm_sys_mincore(void *base, size_t length, unsigned char *vector) {
 }
 
 size_t mm_sys_page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+
+/* ---- areas of the process ------------------------------------------------------------------ */
+
+/* PROCMAP_QUERY (Linux 6.11; Documentation/filesystems/proc.rst), as include/uapi/linux/fs.h lays
+ * it out, for headers that are older. */
+struct area_query {
+  __u64 size;
+  __u64 flags;
+  __u64 address;
+  __u64 start;
+  __u64 end;
+  __u64 facts[4];
+  __u32 device[2];
+  __u32 name_size;
+  __u32 build_id_size;
+  __u64 name;
+  __u64 build_id;
+};
+#define QUERY_AREA _IOWR('f', 17, struct area_query)
+#define QUERY_COVERING_OR_NEXT 0x10
+
+/* The same from the text of the file, where the kernel has no such call. */
+static int scan_next_area(FILE *maps, uintptr_t from, uintptr_t *start, uintptr_t *end) {
+  char line[512];
+  while (fgets(line, sizeof line, maps) != NULL) {
+    unsigned long long first, last;
+    if (sscanf(line, "%llx-%llx ", &first, &last) != 2 || last <= from) continue;
+    *start = (uintptr_t)first;
+    *end = (uintptr_t)last;
+    return 0;
+  }
+  return -ENOENT;
+}
+
+/* The area that holds an address, or the next one behind it; -ENOENT when there is none. */
+int mm_sys_next_area(uintptr_t from, uintptr_t *start, uintptr_t *end) {
+  struct area_query query = {
+      .size = sizeof query, .flags = QUERY_COVERING_OR_NEXT, .address = from};
+  FILE *maps = fopen("/proc/self/maps", "re");
+  if (maps == NULL) return -errno;
+  int result = ioctl(fileno(maps), QUERY_AREA, &query) == 0 ? 0 : -errno;
+  if (result == 0) {
+    *start = (uintptr_t)query.start;
+    *end = (uintptr_t)query.end;
+  } else if (result != -ENOENT) {
+    result = scan_next_area(maps, from, start, end);
+  }
+  (void)fclose(maps);
+  return result;
+}
 
 /* ---- checked copy -------------------------------------------------------------------------- */
 

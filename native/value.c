@@ -71,16 +71,32 @@ bool mm_arg_bool(struct mm_args *args, size_t index) {
   return value;
 }
 
-void *mm_arg_address(struct mm_args *args, size_t index) {
+/* A bigint of 64 bits. */
+uint64_t mm_arg_u64(struct mm_args *args, size_t index) {
   uint64_t value = 0;
   bool lossless = false;
   if (index >= args->count || napi_get_value_bigint_uint64(args->env, args->value[index], &value,
                                                            &lossless) != napi_ok ||
       !lossless) {
-    fail(args, "memmap native: expected an address");
+    fail(args, "memmap native: expected a bigint of 64 bits");
   }
-  /* SAFETY: an address is only ever a hint to mmap here, never followed. */
-  return (void *)(uintptr_t)value;
+  return value;
+}
+
+int64_t mm_arg_i64(struct mm_args *args, size_t index) {
+  int64_t value = 0;
+  bool lossless = false;
+  if (index >= args->count || napi_get_value_bigint_int64(args->env, args->value[index], &value,
+                                                          &lossless) != napi_ok ||
+      !lossless) {
+    fail(args, "memmap native: expected a signed bigint of 64 bits");
+  }
+  return value;
+}
+
+void *mm_arg_address(struct mm_args *args, size_t index) {
+  /* SAFETY: an address is handed to the kernel, never followed here. */
+  return (void *)(uintptr_t)mm_arg_u64(args, index);
 }
 
 struct mm_handle *mm_arg_handle(struct mm_args *args, size_t index) {
@@ -139,6 +155,19 @@ bool mm_arg_string(struct mm_args *args, size_t index, char *out, size_t capacit
     return false;
   }
   return true;
+}
+
+/* A string of any length; the caller frees it. NULL when `failed`. */
+char *mm_arg_text(struct mm_args *args, size_t index) {
+  size_t length = 0;
+  if (index < args->count && napi_get_value_string_utf8(args->env, args->value[index], NULL, 0,
+                                                        &length) == napi_ok) {
+    char *text = malloc(length + 1);
+    if (text != NULL && mm_arg_string(args, index, text, length + 1)) return text;
+    free(text);
+  }
+  fail(args, "memmap native: expected a string");
+  return NULL;
 }
 
 napi_value mm_number(napi_env env, double value) {

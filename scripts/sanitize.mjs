@@ -23,7 +23,7 @@ const work = "build/sanitize";
 
 /** The files of native/ that need no JavaScript engine to link; test/native/notices.c stands in for
  * the few functions that notice.c calls. */
-const PURE = ["copy", "guard", "handler", "notice", "region", "retire", "sys"].map(
+const PURE = ["copy", "guard", "handler", "notice", "region", "replaced", "retire", "sys"].map(
   (name) => `native/${name}.c`,
 );
 

@@ -36,6 +36,15 @@ function maxMapCount(): string {
   }
 }
 
+/* Calls for which a hole is ENOMEM. */
+const rangeCalls = ["madvise", "mincore", "mlock2", "mprotect", "msync", "munlock"];
+
+function noMemory(syscall: string): string {
+  if (rangeCalls.includes(syscall))
+    return "a part of the range is not mapped, or no memory is left";
+  return `no memory or addresses left (${formatLimit("RLIMIT_AS")}, ${maxMapCount()})`;
+}
+
 /* What the manual pages say under ERRORS, in a clause each; a call's own reading stands first. */
 function reasonOf(code: string, { syscall, hugePageSize = 0 }: FailedCall): string {
   if (hugePageSize > 0 && code === "ENOMEM") {
@@ -57,7 +66,7 @@ function reasonOf(code: string, { syscall, hugePageSize = 0 }: FailedCall): stri
     case "ENODEV":
       return "this kind of file or file system cannot be mapped";
     case "ENOMEM":
-      return `no memory or addresses left (${formatLimit("RLIMIT_AS")}, ${maxMapCount()})`;
+      return noMemory(syscall);
     case "ENOENT":
       return "no such file or directory";
     case "ENXIO":

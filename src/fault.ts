@@ -5,7 +5,7 @@
 import type { MappingCore } from "./core.js";
 import { type FaultAccess, FaultError, type FaultReason } from "./errors.js";
 import { errnoName, systemError } from "./failure.js";
-import { type NativeRegion, native, pageSize } from "./native.js";
+import { type LoneFault, type NativeRegion, native, pageSize } from "./native.js";
 import { type Extent, roundDown } from "./pages.js";
 import { canRead, currentSize } from "./source.js";
 
@@ -114,18 +114,23 @@ export function gather(core: MappingCore): void {
   }
 }
 
-/** The faults of a range whose mapping object is gone while a buffer over it was still touched. */
-export function takeOrphan(): FaultError | undefined {
-  const taken = native().takeOrphan();
-  if (taken === undefined) return undefined;
-  const [count, byteOffset, write, number, address, anonymous] = taken;
+/** A fault of memory without a mapping object, as the native side tells it. */
+export function loneFault(taken: LoneFault): FaultError {
+  const [count, byteOffset, write, number, address, anonymous, raw] = taken;
   const access = write ? "write" : "read";
   const found = guardReasons[number] ?? "missing";
   const missing = anonymous ? "memory" : "truncated";
   const reason = found === "missing" ? missing : found;
-  const what = `Cannot ${access} byte ${byteOffset} of a mapping that was dropped`;
+  const dropped = `byte ${byteOffset} of a mapping that was dropped`;
+  const what = `Cannot ${access} ${raw ? `address 0x${address.toString(16)}` : dropped}`;
   const facts = { address, byteOffset, access, reason, count } as const;
   return new FaultError(`${what}: ${clauses[reason]}`, facts);
+}
+
+/** The faults of a range whose mapping object is gone while a buffer over it was still touched. */
+export function takeOrphan(): FaultError | undefined {
+  const taken = native().takeOrphan();
+  return taken && loneFault(taken);
 }
 
 /** Whether there are faults that nobody has collected. */

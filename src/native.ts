@@ -42,6 +42,21 @@ export type MapArguments = readonly [
 /** Faults of a region that nobody has collected; the place and reason are of the oldest. */
 export type NativeFault = readonly [count: number, offset: number, write: boolean, reason: number];
 
+/** The same of memory without a mapping object. */
+export type LoneFault = readonly [
+  ...NativeFault,
+  address: bigint,
+  anonymous: boolean,
+  raw: boolean,
+];
+
+/** What the raw door is refused before the kernel is asked (native/area.h). */
+export const refusals: {
+  readonly foreign: -65536;
+  readonly viewed: -65537;
+  readonly sealed: -65538;
+} = { foreign: -65_536, viewed: -65_537, sealed: -65_538 };
+
 /** What sets a failure of memfd_create apart from one of mmap (native/map.c). */
 export const memoryFailed = 65_536;
 
@@ -105,7 +120,7 @@ export interface Native {
   assertGuard(): number;
   onFaults(callback: () => void): number;
   takeFault(region: NativeRegion): NativeFault | undefined;
-  takeOrphan(): readonly [...NativeFault, address: bigint, anonymous: boolean] | undefined;
+  takeOrphan(): LoneFault | undefined;
   quiet(region: NativeRegion): void;
   forget(region: NativeRegion, offset: number, length: number): void;
   replaced(region: NativeRegion, offset: number, length: number): number;
@@ -122,6 +137,47 @@ export interface Native {
   /** For tests: the nth call of that name from now on fails once. */
   failCall(name: string, nth: number, errno: number): boolean;
   adviceSupported(advice: number): boolean;
+
+  rawMap(
+    addr: bigint,
+    length: bigint,
+    prot: number,
+    flags: number,
+    fd: number,
+    offset: bigint,
+  ): bigint | number;
+  rawUnmap(addr: bigint, length: bigint): number;
+  rawProtect(addr: bigint, length: bigint, prot: number): number;
+  rawAdvise(addr: bigint, length: bigint, advice: number): number;
+  rawSync(addr: bigint, length: bigint, flags: number): number;
+  rawLock(addr: bigint, length: bigint): number;
+  rawLock2(addr: bigint, length: bigint, flags: number): number;
+  rawUnlock(addr: bigint, length: bigint): number;
+  rawLockAll(flags: number): number;
+  rawUnlockAll(): number;
+  rawResidency(addr: bigint, vector: Uint8Array): number;
+  rawMapped(addr: bigint, length: bigint): number;
+  rawRemap(
+    oldAddr: bigint,
+    oldLength: bigint,
+    newLength: bigint,
+    flags: number,
+    newAddr: bigint,
+  ): bigint | number;
+  rawRemapFilePages(addr: bigint, size: bigint, prot: number, pgoff: bigint, flags: number): number;
+  rawSeal(addr: bigint, length: bigint, flags: number): number;
+  rawView(addr: bigint, length: bigint): ArrayBuffer | number;
+  rawFault(addr: bigint, length: bigint): LoneFault | undefined;
+  memfdCreate(name: string, flags: number): number;
+  memfdSecret(flags: number): number;
+  shmOpen(name: string, oflag: number, mode: number): number;
+  shmUnlink(name: string): number;
+  addSeals(fd: number, seals: number): number;
+  getSeals(fd: number): number;
+  closeDescriptor(fd: number): number;
+  pidfdOpen(pid: number, flags: number): number;
+  processMadvise(pidfd: number, ranges: Uint8Array, advice: number, flags: number): number;
+  cacheStat(fd: number, offset: bigint, length: bigint, flags: number, out: Uint8Array): number;
 }
 
 type Loaded = { readonly native: Native } | { readonly reason: string };
@@ -185,6 +241,11 @@ export function constant(name: string): number {
     "ERR_MEMMAP_UNSUPPORTED",
     `Cannot use ${name}: ${process.platform} on ${process.arch} does not have it`,
   );
+}
+
+/** The same, undefined where there is none, also where memmap does not run. */
+export function findConstant(name: string): number | undefined {
+  return "native" in loaded ? loaded.native.constants[name] : undefined;
 }
 
 /** The size of a page in bytes; NaN where memmap does not run yet. */

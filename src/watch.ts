@@ -116,7 +116,8 @@ function guardAgain(event: string | symbol, listener: unknown): void {
 
 let listening = false;
 
-function listen(): void {
+/** Hears of faults from now on, also of those that no mapping object is there for. */
+export function listen(): void {
   if (listening) return;
   const result = native().onFaults(look);
   if (result < 0) {
