@@ -7,6 +7,7 @@ import { join } from "node:path";
 import test from "node:test";
 import { mapAnonymous } from "memmap";
 import { limitedOutput, runLimited } from "../helpers/ordinary-user.js";
+import { takePower } from "../helpers/root-powers.js";
 import { runtimeName } from "../helpers/runtime.js";
 import { needs, tempDir } from "../helpers/temp.js";
 
@@ -249,7 +250,8 @@ test("a file size limit is EFBIG and no signal, and the file keeps its length", 
 test(
   "huge pages that are not there are ENOMEM, and the message names the pool",
   needs("root"),
-  (t) => {
+  async (t) => {
+    await takePower(t, "huge-pages");
     const pool = readFileSync("/proc/sys/vm/nr_hugepages", "utf8").trim();
     if (pool !== "0") return t.skip(`there are ${pool} huge pages`);
     for (const sharing of ["private", "shared"] as const) {

@@ -2,7 +2,7 @@
 // the area in /proc/self/smaps, and the address where it lies.
 
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 import { mapAnonymous, mapFile, mapFileSync, pageSize } from "memmap";
@@ -16,6 +16,7 @@ import {
   smapsBytesAt,
   statusBytes,
 } from "../helpers/proc-self.js";
+import { fillHugePages, whyNot } from "../helpers/root-powers.js";
 import { type Cleanup, needs, tempDir } from "../helpers/temp.js";
 
 function makeFile(t: Cleanup, byteLength: number, base?: string): string {
@@ -109,19 +110,12 @@ test("huge pages that are transparent are advice on the area", () => {
   assert.ok(flagsAt(shared.address).includes("hg"));
 });
 
-const pool = "/proc/sys/vm/nr_hugepages";
 const hugeSize = 2 ** 21;
+const hugePages = { skip: whyNot("huge-pages") };
 
-/** Makes a pool of huge pages for the time of a test; false where there is none to be had. */
-function fillPool(t: Cleanup, pageCount: number): boolean {
-  const before = readFileSync(pool, "utf8");
-  writeFileSync(pool, String(Number(before) + pageCount));
-  t.after(() => writeFileSync(pool, before));
-  return Number(readFileSync(pool, "utf8")) >= Number(before) + pageCount;
-}
-
-test("huge pages of a size come from the pool, private and shared", needs("root"), (t) => {
-  if (!fillPool(t, 4)) return t.skip("no huge pages to be had");
+test("huge pages of a size come from the pool, private and shared", hugePages, async (t) => {
+  const missing = await fillHugePages(t, 4);
+  if (missing) return t.skip(missing);
   for (const sharing of ["private", "shared"] as const) {
     using mapping = mapAnonymous(hugeSize + 1, { hugePages: hugeSize, sharing });
     assert.equal(mapping.bytes.length, hugeSize + 1);
@@ -133,8 +127,9 @@ test("huge pages of a size come from the pool, private and shared", needs("root"
   }
 });
 
-test("huge pages resize in whole huge pages and keep their content", needs("root"), (t) => {
-  if (!fillPool(t, 8)) return t.skip("no huge pages to be had");
+test("huge pages resize in whole huge pages and keep their content", hugePages, async (t) => {
+  const missing = await fillHugePages(t, 8);
+  if (missing) return t.skip(missing);
   for (const sharing of ["private", "shared"] as const) {
     using mapping = mapAnonymous(hugeSize, { hugePages: hugeSize, sharing });
     mapping.bytes.fill(9);

@@ -7,8 +7,9 @@ import { join } from "node:path";
 import test from "node:test";
 import { mapAnonymous, SystemError } from "memmap";
 import { type RunResult, runSource } from "../helpers/child.js";
+import { takePower } from "../helpers/root-powers.js";
 import { type Cleanup, needs } from "../helpers/temp.js";
-import { reasonToSkip } from "./run.js";
+import { hugePagesInPool, reasonToSkip } from "./run.js";
 
 const mebibyte = 2 ** 20;
 const limit = 400 * mebibyte;
@@ -111,7 +112,9 @@ const hugePage = 2 * mebibyte;
 
 test("reserve decides whether an empty pool of huge pages is an error of the call or a fault", {
   skip: reasonToSkip("huge-pool"),
-}, () => {
+}, async (t) => {
+  await takePower(t, "huge-pages");
+  if (hugePagesInPool() > 0) return t.skip("needs an empty pool of huge pages");
   const hugePages = hugePage;
   assert.throws(
     () => mapAnonymous(hugePage, { hugePages }),

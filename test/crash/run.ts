@@ -25,9 +25,13 @@ function currentRuntime(): string {
 export function reasonToSkip(abuse: Abuse): string | false {
   if (abuse === "disk-full") return needs("root").skip || noMount();
   if (abuse !== "huge-pool") return false;
-  const free = /^HugePages_Total:\s+(\d+)$/m.exec(readFileSync("/proc/meminfo", "utf8"))?.[1];
-  if (free === undefined) return "needs a kernel with huge pages";
-  return free === "0" ? false : "needs an empty pool of huge pages";
+  return hugePagesInPool() >= 0 ? false : "needs a kernel with huge pages";
+}
+
+/** How many huge pages there are, which other tests may change; -1 where there can be none. */
+export function hugePagesInPool(): number {
+  const total = /^HugePages_Total:\s+(\d+)$/m.exec(readFileSync("/proc/meminfo", "utf8"))?.[1];
+  return total === undefined ? -1 : Number(total);
 }
 
 /** What all children of one stage and abuse said together; deaths are among the problems. */

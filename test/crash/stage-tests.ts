@@ -2,8 +2,9 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
+import { takePower } from "../helpers/root-powers.js";
 import { abuses, cellsOf, exclusionOf, type Stage } from "./matrix.js";
-import { reasonToSkip, runCells, runtime } from "./run.js";
+import { hugePagesInPool, reasonToSkip, runCells, runtime } from "./run.js";
 
 /* Some runtimes give a test five seconds otherwise. */
 const timeout = 300_000;
@@ -19,6 +20,10 @@ export function testStages(stages: readonly Stage[]): void {
       const excluded = reasons.every((reason) => reason !== undefined) && reasons[0];
       const skip = excluded || (skips.get(abuse) ?? false);
       test(`crash matrix: ${stage}, ${abuse}`, { skip, timeout }, async (t) => {
+        if (abuse === "huge-pool") {
+          await takePower(t, "huge-pages");
+          if (hugePagesInPool() > 0) return t.skip("needs an empty pool of huge pages");
+        }
         const { passed, problems, wanted, adjacent, all } = await runCells(t, stage, abuse);
         assert.equal(problems.join("\n"), "");
         assert.deepEqual([...passed].sort(), [...wanted].sort());
