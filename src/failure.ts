@@ -40,9 +40,8 @@ function maxMapCount(): string {
 const rangeCalls = ["madvise", "mincore", "mlock2", "mprotect", "msync", "munlock"];
 
 function noMemory(syscall: string): string {
-  if (rangeCalls.includes(syscall))
-    return "a part of the range is not mapped, or no memory is left";
-  return `no memory or addresses left (${formatLimit("RLIMIT_AS")}, ${maxMapCount()})`;
+  const hole = rangeCalls.includes(syscall) ? "a part of the range is not mapped, or " : "";
+  return `${hole}no memory or addresses left (${formatLimit("RLIMIT_AS")}, ${maxMapCount()})`;
 }
 
 /* What the manual pages say under ERRORS, in a clause each; a call's own reading stands first. */
