@@ -52,8 +52,7 @@ static bool plan_of(const struct mm_move *move, struct plan *out) {
 
 /* ---- bookkeeping --------------------------------------------------------------------------- */
 
-/* Registers what has come to lie at a place; it is like the area that it came from. When there is no
- * memory for that, it is unmapped again. */
+/* Registers what has come to lie at a place; it is like the area that it came from. */
 static int put_there(const struct mm_area *like, uintptr_t base, size_t length) {
   struct mm_area plan = *like;
   plan.base = base;

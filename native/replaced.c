@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What became of the pages that the guard replaced: it goes with a range that is split or moved, and
- * is undone when a page is to be as it was mapped. Owns no state of its own; a slot's lists are
+ * What became of the pages that the guard replaced: it goes with a range that is split or moved,
+ * and is undone when a page is to be as it was mapped. Owns no state of its own; a slot's lists are
  * under `repairing` (guard.h).
  */
 #include "guard.h"

@@ -42,8 +42,8 @@ export function memfd_create(name: string, flags: number): number {
  *
  * @param flags 0, or `FD_CLOEXEC` (1).
  * @returns A descriptor that can be mapped shared, and neither read nor written.
- * @throws {SystemError} `EINVAL`, `EMFILE`, `ENFILE`, `ENOMEM`; `ENOSYS` before Linux 5.14, or where
- *   `secretmem.enable` is off.
+ * @throws {SystemError} `EINVAL`, `EMFILE`, `ENFILE`, `ENOMEM`; `ENOSYS` before Linux 5.14, or
+ *   where `secretmem.enable` is off.
  *
  * @example
  * ```ts ignore-run: some kernels are built without it, or have it switched off
@@ -120,8 +120,8 @@ export function shm_unlink(name: string): void {
  *
  * @param fd A descriptor of it, open for writing.
  * @param seals `F_SEAL_*` together.
- * @throws {SystemError} `EBUSY` for `F_SEAL_WRITE` while a shared writable mapping stands, `EINVAL`,
- *   `EPERM`.
+ * @throws {SystemError} `EBUSY` for `F_SEAL_WRITE` while a shared writable mapping stands,
+ *   `EINVAL`, `EPERM`.
  *
  * @example
  * ```ts

@@ -71,8 +71,8 @@ export function mmap(
  *
  * @param addr The first byte, at the beginning of a page.
  * @param length Bytes, more than 0; the kernel rounds up to whole pages.
- * @throws {MemmapError} `ERR_MEMMAP_UNSAFE_FIXED` for a range in which others mapped memory; nothing
- *   is unmapped then.
+ * @throws {MemmapError} `ERR_MEMMAP_UNSAFE_FIXED` for a range in which others mapped memory;
+ *   nothing is unmapped then.
  * @throws {SystemError} `EINVAL` as munmap(2) says; `ENOMEM` when the process would have too many
  *   areas; `EPERM` for sealed memory.
  *
@@ -192,8 +192,8 @@ export function remap_file_pages(
  *
  * The view is over addresses: it shows whatever this door maps there later. A page that cannot be
  * had reads as zeros, and a write that the protection forbids goes to a private copy; both are
- * reported, to {@link check} or else as an uncaught `FaultError`, whose `byteOffset` counts from the
- * beginning of its mapping.
+ * reported, to {@link check} or else as an uncaught `FaultError`, whose `byteOffset` counts from
+ * the beginning of its mapping.
  *
  * @param addr The first byte, at any alignment; not 0n.
  * @param length Bytes; 0 gives an empty array.
@@ -227,7 +227,7 @@ export function view(addr: Address, length: Size): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Throws the oldest fault of a range that was not collected yet; then the faults of its mapping are.
+ * Throws the oldest fault of a range that was not collected yet; then those of its mapping are.
  *
  * @param addr The first byte.
  * @param length Bytes.

@@ -33,8 +33,8 @@ function onRange(plan: RangeCall, call: NativeCall): void {
  * @param addr The first byte, at the beginning of a page.
  * @param length Bytes.
  * @param flags `MS_SYNC` or `MS_ASYNC`, with `MS_INVALIDATE`.
- * @throws {SystemError} `EBUSY` for `MS_INVALIDATE` on locked pages, `EINVAL`, `EIO`, `ENOMEM` for a
- *   range with holes.
+ * @throws {SystemError} `EBUSY` for `MS_INVALIDATE` on locked pages, `EINVAL`, `EIO`, `ENOMEM` for
+ *   a range with holes.
  *
  * @example
  * ```ts
@@ -93,8 +93,8 @@ export function mprotect(addr: Address, length: Size, prot: number): void {
  * @throws {MemmapError} `ERR_MEMMAP_UNSAFE_FIXED` for advice that may change content (all but
  *   `NORMAL`, `RANDOM`, `SEQUENTIAL`, `WILLNEED`, `COLD`, `PAGEOUT`, `POPULATE_READ`) on a range in
  *   which others mapped memory.
- * @throws {SystemError} `EACCES`, `EAGAIN`, `EBADF`, `EFAULT`, `EHWPOISON`, `EINVAL`, `EIO`; `ENOMEM`
- *   for a range with holes, whose mapped pages are advised all the same; `EPERM`.
+ * @throws {SystemError} `EACCES`, `EAGAIN`, `EBADF`, `EFAULT`, `EHWPOISON`, `EINVAL`, `EIO`;
+ *   `ENOMEM` for a range with holes, whose mapped pages are advised all the same; `EPERM`.
  *
  * @example
  * ```ts
@@ -117,8 +117,8 @@ export function madvise(addr: Address, length: Size, advice: number): void {
  *
  * @param addr The first byte; the kernel rounds down to the page.
  * @param length Bytes.
- * @throws {SystemError} `EAGAIN`, `ENOMEM` (RLIMIT_MEMLOCK, a hole, or a page that cannot be brought
- *   in), `EPERM`.
+ * @throws {SystemError} `EAGAIN`, `ENOMEM` (RLIMIT_MEMLOCK, a hole, or a page that cannot be
+ *   brought in), `EPERM`.
  *
  * @example
  * ```ts
@@ -263,8 +263,8 @@ export function mincore(addr: Address, length: Size): Uint8Array<ArrayBuffer> {
  * @param addr The first byte, at the beginning of a page.
  * @param length Bytes.
  * @param flags Must be 0.
- * @throws {MemmapError} `ERR_MEMMAP_PINNED` when a view covers a part of it: a fault there could not
- *   be repaired any more; `ERR_MEMMAP_UNSAFE_FIXED` for memory that others mapped.
+ * @throws {MemmapError} `ERR_MEMMAP_PINNED` when a view covers a part of it: a fault there could
+ *   not be repaired any more; `ERR_MEMMAP_UNSAFE_FIXED` for memory that others mapped.
  * @throws {SystemError} `EINVAL`, `ENOMEM`, `EPERM`; `ENOSYS` before Linux 6.10.
  *
  * @example
@@ -297,8 +297,8 @@ export interface IoVector {
  *   any (Linux 6.13).
  * @param flags Must be 0.
  * @returns The bytes that were advised on, fewer than asked where a range failed.
- * @throws {MemmapError} `ERR_MEMMAP_UNSAFE_FIXED` for advice on the own process that {@link madvise}
- *   would refuse.
+ * @throws {MemmapError} `ERR_MEMMAP_UNSAFE_FIXED` for advice on the own process that
+ *   {@link madvise} would refuse.
  * @throws {SystemError} `EBADF`, `EFAULT`, `EINVAL`, `ENOMEM`, `EPERM`, `ESRCH`.
  *
  * @example
