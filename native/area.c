@@ -244,7 +244,7 @@ int mm_area_release(uintptr_t base, uintptr_t end, bool live) {
  * not mapped here, MM_SEALED when it is sealed. */
 int mm_area_view(void *address, size_t length, struct mm_region **out) {
   uintptr_t base = (uintptr_t)address, end = base + length;
-  if (base == 0 || mm_area_foreign(base, end) || mm_area_live_end(base, end) != end) {
+  if (base == 0 || end < base || mm_area_foreign(base, end) || mm_area_live_end(base, end) != end) {
     return MM_FOREIGN;
   }
   for (struct mm_area *area = mm_area_from(base); area != NULL && area->base < end;

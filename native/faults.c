@@ -40,8 +40,8 @@ static napi_value take_fault(napi_env env, napi_callback_info info) {
   return fault_value(env, &fault, (uintptr_t)region->base);
 }
 
-/* The same of a range that has no mapping object, with its address, whether no file stands behind it,
- * and whether the raw door mapped it. */
+/* The same of a range that has no mapping object, with its address, whether no file stands behind
+ * it, and whether the raw door mapped it. */
 napi_value mm_lone_fault(napi_env env, const struct mm_fault *fault) {
   napi_value result = fault_value(env, fault, fault->base);
   (void)napi_set_element(env, result, 4, mm_address(env, (void *)fault->address));

@@ -1,6 +1,6 @@
 // What only root can do to the machine, for the time of a test: huge pages, swap, mounts, settings
-// of the kernel. Each of these belongs to one test at a time, in whatever process it runs, and is put
-// back when the test ends. A test asks for them in its options: `skip: whyNot("swap")`.
+// of the kernel. Each of these belongs to one test at a time, in whatever process it runs, and is
+// put back when the test ends. A test asks for them in its options: `skip: whyNot("swap")`.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -128,7 +128,7 @@ export function mountLoop(t: Cleanup, kind: LoopKind, mebibytes = 320): string {
   return place;
 }
 
-/** Mounts a file system that needs no device: "tmpfs", "hugetlbfs", "overlay"; returns its folder. */
+/** Mounts a file system without a device ("tmpfs", "hugetlbfs", "overlay"); returns its folder. */
 export function mountPlain(t: Cleanup, type: string, options = ""): string {
   const place = join(tempDir(t), "mounted");
   mkdirSync(place);
