@@ -1,6 +1,6 @@
 // The runner of cases that outside suites wrote down: each is a behaviour with an id, told again
-// in terms of the doors of memmap. A case that checks nothing fails, and so does one that skips without
-// a reason. The lists stand in the files beside this one; counts.test.ts counts them for
+// in terms of the doors of memmap. A case that checks nothing fails, and so does one that skips
+// without a reason. The lists stand in the files beside this one; counts.test.ts counts them for
 // docs/conformance.md.
 
 import assert from "node:assert/strict";
