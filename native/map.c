@@ -350,6 +350,26 @@ static napi_value release_retired(napi_env env, napi_callback_info info) {
   return mm_undefined(env);
 }
 
+/* keptRanges(): where the addresses lie that stay reserved for good, as [start, end]; for tests. */
+static napi_value kept_ranges(napi_env env, napi_callback_info info) {
+  (void)info;
+  napi_value ranges = NULL;
+  uint32_t count = 0;
+  if (napi_create_array(env, &ranges) != napi_ok) return mm_throw(env, "memmap native: no array");
+  for (const struct mm_kept *entry = mm_retire_kept(); entry != NULL; entry = entry->next) {
+    const uint8_t *base = (const uint8_t *)entry->base;
+    napi_value range = NULL;
+    napi_handle_scope scope;
+    if (napi_open_handle_scope(env, &scope) != napi_ok) break;
+    (void)napi_create_array(env, &range);
+    (void)napi_set_element(env, range, 0, mm_address(env, base));
+    (void)napi_set_element(env, range, 1, mm_address(env, base + entry->length));
+    (void)napi_set_element(env, ranges, count++, range);
+    (void)napi_close_handle_scope(env, scope);
+  }
+  return ranges;
+}
+
 const struct mm_export mm_map_exports[] = {
     {"map", map},
     {"mapMemory", map_memory},
@@ -370,5 +390,6 @@ const struct mm_export mm_map_exports[] = {
     {"detach", detach},
     {"retiredBytes", retired_bytes},
     {"releaseRetired", release_retired},
+    {"keptRanges", kept_ranges},
     {NULL, NULL},
 };

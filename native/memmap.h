@@ -121,7 +121,15 @@ void mm_view_env_ending(struct mm_env *state);
 bool mm_region_holds(const struct mm_region *region, size_t offset, size_t length);
 
 /* ---- retired ranges (retire.c) ------------------------------------------------------------- */
+struct mm_kept { /* addresses that stay reserved for good */
+  const struct mm_kept *next;
+  uintptr_t base;
+  size_t length;
+};
+
 void mm_retire_later(struct mm_slot *slot);
+void mm_retire_never(const struct mm_slot *slot);
+const struct mm_kept *mm_retire_kept(void);
 void mm_retire_sweep(bool all);
 size_t mm_retire_bytes(void);
 void mm_spare_keep(void);

@@ -56,9 +56,11 @@ bool mm_region_try_use(struct mm_region *region) {
 /* Ends a reason to keep the addresses; the last one gives them back, at once or after the time of
  * grace. Any thread. */
 void mm_region_unuse(struct mm_region *region) {
-  if (atomic_fetch_sub(&region->users, 1) == 1 && !region->abandoned) {
+  if (atomic_fetch_sub(&region->users, 1) == 1) {
     if (region->slot == NULL) {
-      mm_area_view_ended(region);
+      if (!region->abandoned) mm_area_view_ended(region);
+    } else if (region->abandoned) {
+      mm_retire_never(region->slot);
     } else if (atomic_load(&region->grace)) {
       mm_retire_later(region->slot);
     } else {

@@ -11,6 +11,9 @@
  *     operation that is under way.
  * A covered range costs addresses and no memory, and the kernel merges neighbours into one.
  *
+ * Where the engine does not tell when it has let go, a range is never unmapped (mm_region_abandon).
+ * Those are listed, so that tests can tell them from a leak.
+ *
  * The list of ranges in grace is process-wide: a worker may end long before its ranges are free, so
  * no environment can own it. One mutex guards it; the guard's locks are taken inside it, never the
  * other way round.
@@ -32,6 +35,7 @@ struct retired {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct retired *oldest, *newest; /* guarded by lock; ordered by `since` */
+static const struct mm_kept *kept; /* guarded by lock; what it points to never changes */
 
 static time_t now_seconds(void) {
   struct timespec now = {0, 0};
@@ -56,6 +60,25 @@ void mm_retire_later(struct mm_slot *slot) {
     }
   }
   pthread_mutex_unlock(&lock);
+}
+
+/* Takes over a covered range that stays reserved for good. Any thread. */
+void mm_retire_never(const struct mm_slot *slot) {
+  struct mm_kept *entry = malloc(sizeof *entry);
+  if (entry == NULL) return;
+  pthread_mutex_lock(&lock);
+  *entry = (struct mm_kept){.next = kept, .base = slot->base, .length = slot->length};
+  kept = entry;
+  pthread_mutex_unlock(&lock);
+}
+
+/* The ranges that stay reserved for good, NULL when there are none. The list grows at its front and
+ * nothing in it is ever freed, so that the caller may walk it without the lock. */
+const struct mm_kept *mm_retire_kept(void) {
+  pthread_mutex_lock(&lock);
+  const struct mm_kept *first = kept;
+  pthread_mutex_unlock(&lock);
+  return first;
 }
 
 /* Unmaps the ranges whose grace is over, or all of them when the process has run out of addresses

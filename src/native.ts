@@ -102,6 +102,8 @@ export interface Native {
   detach(buffer: ArrayBuffer): boolean;
   retiredBytes(): number;
   releaseRetired(): void;
+  /** For tests: the addresses that stay reserved for good, because a worker ended too early. */
+  keptRanges(): readonly (readonly [start: bigint, end: bigint])[];
 
   protect(region: NativeRegion, offset: number, length: number, prot: number): number;
   advise(region: NativeRegion, offset: number, length: number, advice: number): number;

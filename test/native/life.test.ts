@@ -225,6 +225,50 @@ test("a posted buffer is zeros and a fault after its mapping was closed", async 
   );
 });
 
+test("a buffer that a worker gave away outlives it, or its addresses are kept", async (t) => {
+  await assertLives(
+    t,
+    `
+    const { mapAnonymous } = await import(memmap);
+    const { native } = await import(new URL("native.js", memmap).href);
+    process.on("uncaughtException", (error) => {
+      if (error.code !== "ERR_MEMMAP_FAULT") process.exit(1);
+    });
+    const worker = start(\`
+      globalThis.held = [];
+      for (let i = 0; i < 10; i++) {
+        const mapping = memmap.mapAnonymous(3 * 4096, { faults: "collect" });
+        mapping.bytes.fill(7);
+        globalThis.held.push(mapping, mapping.bytes);
+      }
+      const [, { buffer }] = globalThis.held;
+      const given = typeof buffer.transfer === "function" ? buffer.transfer() : buffer;
+      const { address } = globalThis.held[0];
+      parentPort.postMessage({ address, given }, [given]);
+      setInterval(() => {}, 1000);
+    \`);
+    const { address, given } = await new Promise((resolve, reject) => {
+      worker.once("message", resolve).once("error", reject);
+    });
+    const bytes = new Uint8Array(given);
+    if (bytes[0] !== 7) throw new Error("the bytes did not arrive");
+    if (native().keptRanges().length > 0) throw new Error("kept before the worker ended");
+    await worker.terminate();
+    await sleep(100);
+    const kept = native().keptRanges();
+    // Where the engine says that the buffer is gone although it lives, only this one is kept.
+    const expected = ${runtimeName === "bun"} ? [[address, address + 12288n]] : [];
+    const text = (ranges) => ranges.map((range) => range.join("-")).join();
+    if (text(kept) !== text(expected)) throw new Error(text(kept) + " not " + text(expected));
+    for (let i = 0; i < 20; i++) mapAnonymous(3 * 4096).bytes.fill(9);
+    const value = kept.length > 0 ? 0 : 7;
+    if (bytes.some((byte) => byte !== value)) throw new Error("foreign bytes: " + bytes[0]);
+    console.log("ok");
+    process.exit(0);
+    `,
+  );
+});
+
 test("two copies of the package live in one process", async (t) => {
   const copy = tempDir(t);
   cpSync(join(root, "dist"), join(copy, "dist"), { recursive: true });

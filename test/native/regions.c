@@ -129,6 +129,8 @@ static void test_abandoned(void) {
     struct mm_slot *slot = region->slot;
     mm_region_collected(handle);
     CHECK(is_mapped(base, page));
+    const struct mm_kept *kept = mm_retire_kept();
+    CHECK(kept != NULL && kept->base == (uintptr_t)base && kept->length == page);
     mm_guard_remove(slot);
     CHECK(mm_sys_munmap(base, page) == 0);
   }
