@@ -125,6 +125,8 @@ export function listen(): void {
   }
   process.on("newListener", guardAgain);
   process.on("removeListener", guardAgain);
+  /* What an exit listener throws is lost in a worker of Bun that ends by itself. */
+  process.on("beforeExit", look);
   process.on("exit", lookAtTheEnd);
   listening = true;
 }
