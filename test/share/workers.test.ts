@@ -64,6 +64,8 @@ test("64 MiB that a worker attaches to are not copied", async (t) => {
       const own = mapAnonymous(length);
       shared.bytes.fill(1);
       own.bytes.fill(1);
+      /* A mapping that nobody holds is closed by the collector, and its handle leads nowhere. */
+      globalThis.kept = [shared, own];
       const worker = startPart("sum", { shared: shared.share(), own: own.share() });
       const told = await messageOf(worker);
       await worker.terminate();
@@ -176,7 +178,8 @@ test("resize() of private memory that threads hold is refused until they let go"
       await until(() => codeOf(() => mapping.resize(2 * pageSize)) === "");
       answer({ during, length: length === pageSize, after: mapping.byteLength === 2 * pageSize });
     } else {
-      const mapping = attachMapping(workerData.data);
+      /* Dropped, it would let go as soon as the collector runs. */
+      const mapping = (globalThis.kept = attachMapping(workerData.data));
       parentPort.postMessage(mapping.byteLength);
       parentPort.on("message", () => {});
     }`;
