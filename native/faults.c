@@ -50,11 +50,15 @@ napi_value mm_lone_fault(napi_env env, const struct mm_fault *fault) {
   return result;
 }
 
-/* takeOrphan(): the faults of such a range. */
+/* takeOrphan(atTheEnd): the faults of such a range. At the end of the environment none of its
+ * ranges has a mapping object that was not asked. */
 static napi_value take_orphan(napi_env env, napi_callback_info info) {
-  (void)info;
+  struct mm_args args = mm_args_read(env, info);
+  bool at_the_end = mm_arg_bool(&args, 0);
   struct mm_fault fault;
-  return mm_guard_take_orphan(&fault) ? mm_lone_fault(env, &fault) : mm_undefined(env);
+  if (args.failed) return NULL;
+  bool found = mm_guard_take_orphan(&fault, at_the_end ? mm_env_of(env) : NULL);
+  return found ? mm_lone_fault(env, &fault) : mm_undefined(env);
 }
 
 /* quiet(region): its faults are for who asks alone. */

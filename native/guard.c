@@ -386,8 +386,10 @@ void mm_guard_quiet(struct mm_slot *slot) {
 }
 
 /* Takes the faults of one such range, or those that ranges left behind when they went; its address
- * is given from the base of the range. */
-bool mm_guard_take_orphan(struct mm_fault *out) {
+ * is given from the base of the range. An `owner` that is not NULL is about to end and has taken
+ * what its mapping objects have to tell: all else of its ranges belongs to objects that are gone,
+ * also where the engine has not said so yet. */
+bool mm_guard_take_orphan(struct mm_fault *out, const void *owner) {
   struct mm_guard *guard = mm_guard();
   sigset_t saved;
   bool found = false;
@@ -395,7 +397,8 @@ bool mm_guard_take_orphan(struct mm_fault *out) {
   for (struct mm_chunk *chunk = &guard->first; chunk != NULL; chunk = atomic_load(&chunk->next)) {
     for (size_t i = 0; i < MM_SLOTS_IN_CHUNK && !found; i++) {
       struct mm_slot *slot = &chunk->slots[i];
-      if (slot->base == 0 || !slot->orphan || slot->quiet) continue;
+      bool left = slot->orphan || (owner != NULL && slot->owner == owner);
+      if (slot->base == 0 || !left || slot->quiet) continue;
       if (atomic_load(&slot->count) == 0) continue;
       *out = slot->oldest;
       out->base = slot->base;

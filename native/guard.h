@@ -159,7 +159,7 @@ void mm_guard_forget_pages(struct mm_slot *slot);
 void mm_guard_orphan(struct mm_slot *slot);
 void mm_guard_quiet(struct mm_slot *slot);
 void mm_guard_retire(struct mm_slot *slot);
-bool mm_guard_take_orphan(struct mm_fault *out);
+bool mm_guard_take_orphan(struct mm_fault *out, const void *owner);
 bool mm_guard_take(struct mm_slot *slot, struct mm_fault *out);
 bool mm_spare_release(struct mm_guard *guard);
 void mm_guard_lock(struct mm_guard *guard, sigset_t *saved);

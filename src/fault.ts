@@ -128,8 +128,8 @@ export function loneFault(taken: LoneFault): FaultError {
 }
 
 /** The faults of a range whose mapping object is gone while a buffer over it was still touched. */
-export function takeOrphan(): FaultError | undefined {
-  const taken = native().takeOrphan();
+export function takeOrphan(atTheEnd: boolean): FaultError | undefined {
+  const taken = native().takeOrphan(atTheEnd);
   return taken && loneFault(taken);
 }
 

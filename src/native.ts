@@ -122,7 +122,7 @@ export interface Native {
   assertGuard(): number;
   onFaults(callback: () => void): number;
   takeFault(region: NativeRegion): NativeFault | undefined;
-  takeOrphan(): LoneFault | undefined;
+  takeOrphan(atTheEnd: boolean): LoneFault | undefined;
   quiet(region: NativeRegion): void;
   forget(region: NativeRegion, offset: number, length: number): void;
   replaced(region: NativeRegion, offset: number, length: number): number;

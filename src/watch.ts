@@ -45,12 +45,16 @@ function look(): void {
     const core = reference.deref();
     if (core !== undefined) tellSoon(core);
   }
-  for (const orphan of orphans()) setImmediate(tellOrphan, orphan);
+  for (const orphan of orphans(false)) setImmediate(tellOrphan, orphan);
 }
 
 /* The faults of ranges whose mapping objects are gone. */
-function* orphans(): Generator<FaultError> {
-  for (let fault = takeOrphan(); fault !== undefined; fault = takeOrphan()) yield fault;
+function* orphans(atTheEnd: boolean): Generator<FaultError> {
+  for (;;) {
+    const fault = takeOrphan(atTheEnd);
+    if (fault === undefined) return;
+    yield fault;
+  }
 }
 
 function tellOrphan(fault: FaultError): void {
@@ -72,7 +76,7 @@ function collectAll(): unknown[] {
       untold.push(error);
     }
   }
-  return [...untold, ...orphans()];
+  return [...untold, ...orphans(true)];
 }
 
 /*

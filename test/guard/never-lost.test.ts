@@ -14,8 +14,9 @@ const ends: Readonly<Record<string, string>> = {
   "process.exitCode = 0": "process.exitCode = 0;",
 };
 
+/* Who listens keeps the mapping: a dropped one may be collected before it is told. */
 const fault = `
-  const mapping = shortened(64);
+  const mapping = (globalThis.kept = shortened(64));
   let sum = 0;
   for (let round = 0; round < 100; round++) {
     for (let i = 0; i < mapping.bytes.length; i += 64) sum += mapping.bytes[i];
@@ -48,6 +49,23 @@ test("a fault at the very end is told to process.on(uncaughtException)", async (
   assert.deepEqual({ signal, stdout }, { signal: null, stdout: "ERR_MEMMAP_FAULT" });
 });
 
+test("a fault of a mapping that is collected right before process.exit() is told", async (t) => {
+  const code = `
+    const collect = globalThis.Bun === undefined ? globalThis.gc : () => globalThis.Bun.gc(true);
+    globalThis.held = shortened(4);
+    globalThis.held.bytes[0];
+    setTimeout(() => {
+      globalThis.held.bytes[2 * pageSize];
+      globalThis.held = undefined;
+      for (let i = 0; i < 3; i++) collect();
+      process.exit(0);
+    }, 20);`;
+  const { code: exitCode, signal, stderr } = await runProgram(t, code, { exposeGc: true });
+  assert.equal(signal, null);
+  assert.notEqual(exitCode, 0, stderr);
+  assert.match(stderr, /FaultError/);
+});
+
 test("a fault in a worker is told in the worker: onfault, or its error event", async (t) => {
   const code = `
     if (isMainThread) {
@@ -61,7 +79,6 @@ test("a fault in a worker is told in the worker: onfault, or its error event", a
       }
       answer({ told });
     } else {
-      /* Who listens keeps the mapping: a dropped one may be collected before it is told. */
       const mapping = (globalThis.kept = shortened(3));
       if (workerData.part === "hears") {
         mapping.onfault = (fault) => {

@@ -260,7 +260,7 @@ static uint8_t *reserve_slots(struct mm_slot **slots, size_t count) {
 /* Forgets what earlier tests have left behind. */
 static void take_all_orphans(void) {
   struct mm_fault fault;
-  while (mm_guard_take_orphan(&fault)) {
+  while (mm_guard_take_orphan(&fault, NULL)) {
   }
 }
 
@@ -381,10 +381,10 @@ static void test_left(void) {
     end_mapping(handle);
     CHECK(!is_mapped(base, page));
   }
-  CHECK(mm_guard_take_orphan(&fault));
+  CHECK(mm_guard_take_orphan(&fault, NULL));
   CHECK(fault.base == (uintptr_t)first && fault.address == (uintptr_t)first + 3);
   CHECK(fault.count == 2 && fault.write && fault.reason == MM_FAULT_PROTECTED);
-  CHECK(!mm_guard_take_orphan(&fault));
+  CHECK(!mm_guard_take_orphan(&fault, NULL));
 }
 
 /* The faults of a mapping that was dropped while it is still touched are anybody's. */
@@ -398,13 +398,13 @@ static void test_orphan(void) {
   mm_region_use(region);
   CHECK(mm_sys_mprotect(base, 2 * page, PROT_NONE) == 0);
   poke(base + 5, 1);
-  CHECK(!mm_guard_take_orphan(&fault));
+  CHECK(!mm_guard_take_orphan(&fault, NULL));
   mm_region_collected(handle);
   poke(base + page, 1);
-  CHECK(mm_guard_take_orphan(&fault));
+  CHECK(mm_guard_take_orphan(&fault, NULL));
   CHECK(fault.base == (uintptr_t)base && fault.address == (uintptr_t)base + 5);
   CHECK(fault.count == 2 && fault.write && fault.reason == MM_FAULT_PROTECTED);
-  CHECK(!mm_guard_take_orphan(&fault));
+  CHECK(!mm_guard_take_orphan(&fault, NULL));
   mm_region_unuse(region);
   CHECK(!is_mapped(base, 2 * page));
 }

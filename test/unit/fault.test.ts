@@ -178,6 +178,6 @@ test("takeOrphan() gives nothing while every mapping has its object", (t) => {
   const state = makeCore(t, 1, { protection: "none" });
   native().protect(state.region, 0, pageSize, protectionBits("none"));
   state.bytes[0];
-  assert.equal(takeOrphan(), undefined);
+  assert.equal(takeOrphan(false), undefined);
   assert.equal(hasFault(state), true);
 });
