@@ -6,7 +6,7 @@
 // is the number of cells to leave out at the beginning: those that were over, or fatal, when an
 // earlier child died.
 
-import { closeSync, openSync, unlinkSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, openSync, statfsSync, unlinkSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { runHere } from "./here.js";
 import { abuses, cellsOf, exclusionOf, stages, workerStages } from "./matrix.js";
@@ -22,8 +22,14 @@ function member<T extends string>(list: readonly T[], value: string | undefined)
   return found;
 }
 
-/* Takes every free page of a small file system. */
+/* More than the tmpfs of this abuse has. */
+const freeBytesMax = 64 * 2 ** 20;
+
+/* Takes every free page of a small file system. A large one is somebody's disk: this program was
+   started by hand, without the tmpfs that its parent mounts. */
 function fillUp(folder: string): void {
+  const { bavail, bsize } = statfsSync(folder);
+  if (bavail * bsize > freeBytesMax) throw new Error(`${folder} is no small file system`);
   const fd = openSync(join(folder, `filler-${process.pid}`), "w");
   try {
     for (;;) writeSync(fd, Buffer.alloc(65_536));
