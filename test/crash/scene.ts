@@ -7,9 +7,8 @@ import { readFileSync, statSync, truncateSync, unlinkSync, writeFileSync } from 
 import { join } from "node:path";
 import { type Mapping, mapAnonymous, mapFileSync, type Protection, pageSize } from "memmap";
 import type { Abuse } from "./matrix.js";
+import { content } from "./way.js";
 
-/** The byte that fills each file. */
-const content = 5;
 const filePages = 8;
 /** Where a mapping begins in its file: inside a page, so that offsets are not page offsets. */
 const fileOffset = 512;

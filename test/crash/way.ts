@@ -5,6 +5,9 @@
 export const runtimes = ["node-20", "node-22", "node-24", "node-26", "bun", "deno"] as const;
 export type Runtime = (typeof runtimes)[number];
 
+/** The byte that fills each file before it is touched. */
+export const content = 5;
+
 /** Memory of either kind of buffer. */
 export type View = Uint8Array<ArrayBufferLike>;
 
