@@ -43,8 +43,8 @@ enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_OTHER, ACCESS_UNKNOWN };
 
 #if defined(__aarch64__)
 /* The exception syndrome is in a record of the frame (arch/arm64/include/uapi/asm/sigcontext.h):
- * classes 0x20 and 0x21 are instruction fetches, bit 6 of the rest is "write, not read". Emulators
- * leave the record out. */
+ * classes 0x20 and 0x21 are instruction fetches, bit 6 of the rest is "write, not read". Bit 8 is
+ * cache maintenance, which only reads and has bit 6 all the same. Emulators have no such record. */
 static enum access access_of_syndrome(const ucontext_t *state) {
   const uint8_t *at = (const uint8_t *)state->uc_mcontext.__reserved;
   const uint8_t *end = at + sizeof state->uc_mcontext.__reserved;
@@ -58,7 +58,8 @@ static enum access access_of_syndrome(const ucontext_t *state) {
       memcpy(&syndrome, at + 8, 8);
       unsigned class = (unsigned)(syndrome >> 26) & 0x3f;
       if (class == 0x20 || class == 0x21) return ACCESS_OTHER;
-      return syndrome & (1u << 6) ? ACCESS_WRITE : ACCESS_READ;
+      bool writes = (syndrome & (1u << 6)) && !(syndrome & (1u << 8));
+      return writes ? ACCESS_WRITE : ACCESS_READ;
     }
     at += size;
   }
@@ -74,7 +75,7 @@ static enum access access_of_instruction(const ucontext_t *state) {
   bool vector = (code & (1u << 26)) != 0;
   if ((code & 0x0a000000u) != 0x08000000u) return ACCESS_WRITE;
   if ((code & 0x3b000000u) == 0x18000000u) return ACCESS_READ; /* literal */
-  if ((code & 0x3fa07c00u) == 0x08a07c00u) return ACCESS_WRITE; /* compare and swap */
+  if ((code & 0x3f207c00u) == 0x08207c00u) return ACCESS_WRITE; /* compare and swap, also a pair */
   if ((code & 0x3ffffc00u) == 0x38bfc000u) return ACCESS_READ; /* load-acquire */
   if ((code & 0x3b200c00u) == 0x38200000u) return ACCESS_WRITE; /* atomic read and write */
   if ((code & 0x3a000000u) == 0x38000000u) { /* one register; opc 1x is a signed load */

@@ -1,12 +1,15 @@
 // Looks for mistakes of the native side with the tools that see them:
 //
-//   node scripts/sanitize.mjs [native] [threads] [suite] [valgrind] [analyze]    (all of them)
+//   node scripts/sanitize.mjs [native] [threads] [suite] [valgrind] [arm64] [analyze]
+//
+// Without a name it runs them all:
 //
 //   native    test/native/*.c with AddressSanitizer and UndefinedBehaviorSanitizer, no JavaScript
 //   threads   the same program with ThreadSanitizer
 //   suite     the unit, property and life tests on this Node, with the addon under Address- and
 //             UndefinedBehaviorSanitizer
 //   valgrind  the C program under memcheck
+//   arm64     which instructions read and which write, told from their faults under qemu
 //   analyze   the compiler's own analysis of native/*.c
 //
 // A tool that is not installed is skipped with the reason; a finding is the exit code 1.
@@ -18,7 +21,7 @@ import { fileURLToPath } from "node:url";
 
 process.chdir(dirname(dirname(fileURLToPath(import.meta.url))));
 
-const compiler = process.env.CC || "cc";
+const hostCompiler = process.env.CC || "cc";
 const work = "build/sanitize";
 
 /** The files of native/ that need no JavaScript engine to link; test/native/notices.c stands in for
@@ -38,6 +41,7 @@ const MODES = {
   threads: runThreads,
   suite: runSuite,
   valgrind: runValgrind,
+  arm64: runArm64,
   analyze,
 };
 
@@ -63,7 +67,7 @@ for (const name of wanted.length > 0 ? wanted : Object.keys(MODES)) {
 // ==== The C program ============================================================================
 
 /** Compiles test/native and what it tests; returns the path of the program. */
-function buildProgram(name, flags) {
+function buildProgram(name, flags, compiler = hostCompiler) {
   const tests = readdirSync("test/native").filter((file) => file.endsWith(".c"));
   const target = join(work, name);
   const args = [
@@ -107,15 +111,23 @@ function runValgrind() {
   return run("valgrind", [...options, suppressions, program, "without-moves-and-faults"]);
 }
 
+/** Linked as a whole, so that the emulator needs no libraries of the other processor. */
+function runArm64() {
+  const emulator = "qemu-aarch64-static";
+  const program = buildProgram("arm64", ["-static"], "aarch64-linux-gnu-gcc");
+  if (!has(emulator)) throw new Missing(`${emulator} is not installed`);
+  return run(emulator, [program, "accesses"]);
+}
+
 /** GCC's analysis of every file; -Werror makes a finding fail. */
 function analyze() {
-  const probe = spawnSync(compiler, ["-fanalyzer", "-E", "-x", "c", "/dev/null"]);
-  if (probe.status !== 0) throw new Missing(`${compiler} has no -fanalyzer`);
+  const probe = spawnSync(hostCompiler, ["-fanalyzer", "-E", "-x", "c", "/dev/null"]);
+  if (probe.status !== 0) throw new Missing(`${hostCompiler} has no -fanalyzer`);
   const files = readdirSync("native").filter((file) => file.endsWith(".c"));
   const common = ["-std=c11", "-D_GNU_SOURCE", "-DNAPI_VERSION=8", "-O2", `-I${headerFolder()}`];
   const checks = ["-fanalyzer", "-Wall", "-Wextra", "-Werror", "-c", "-o", "/dev/null"];
   return files
-    .map((file) => run(compiler, [...common, ...checks, join("native", file)]))
+    .map((file) => run(hostCompiler, [...common, ...checks, join("native", file)]))
     .every(Boolean);
 }
 
@@ -157,9 +169,9 @@ function runSuite() {
 
 /** The sanitizer's library, which must be there before Node loads the addon. */
 function sanitizerLibrary(name) {
-  const { stdout } = spawnSync(compiler, [`-print-file-name=${name}`], { encoding: "utf8" });
+  const { stdout } = spawnSync(hostCompiler, [`-print-file-name=${name}`], { encoding: "utf8" });
   const path = stdout.trim();
-  if (!path.startsWith("/")) throw new Missing(`${compiler} has no ${name}`);
+  if (!path.startsWith("/")) throw new Missing(`${hostCompiler} has no ${name}`);
   return path;
 }
 

@@ -25,6 +25,7 @@ void test_chains(void);
 void test_regions(bool full);
 void test_copies(void);
 void test_faults(void);
+void test_accesses(void);
 void test_threads(bool full);
 void test_crowds(void);
 void test_notices(void);

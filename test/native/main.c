@@ -36,15 +36,20 @@ int __wrap_mm_sys_mremap(void *old, size_t old_length, size_t length, int flags,
 }
 
 /* With an argument nothing is moved, since valgrind does not know all that mremap(2) can do, and
- * nothing faults, since it counts each fault as a mistake. */
+ * nothing faults, since it counts each fault as a mistake. "accesses" is for emulators, which know
+ * even less of memory: only what the processor and its instructions tell of a fault. */
 int main(int count, char **arguments) {
-  (void)arguments;
   bool full = count == 1;
   (void)alarm(300); /* a notice that never comes would be waited for */
+  if (count == 2 && strcmp(arguments[1], "accesses") == 0) {
+    test_accesses();
+    return 0;
+  }
   if (full) test_chains(); /* first: it looks at what stood there before the guard */
   test_regions(full);
   test_copies();
   if (full) test_faults();
+  if (full) test_accesses();
   test_threads(full);
   if (full) test_crowds();
   if (full) test_notices();
