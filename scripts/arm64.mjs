@@ -1,15 +1,16 @@
 // Builds the addon for arm64 with a cross compiler and runs a part of the tests on the arm64 Node
-// under qemu: above all those that make real faults, since whether a fault was a read or a write
-// is told by another register there.
+// under qemu: the crash matrix and the others that make real faults, since whether a fault was a
+// read or a write is told by another register there.
 //
 //   node scripts/arm64.mjs [filter]...
 //
 // Filters are parts of the paths of compiled tests, as in scripts/test.mjs; build with --tests
 // first. Works in build/arm64/, a copy of what a test needs: `process.execPath` is a script there
 // that starts the emulator, so that children of the tests run under it as well. Where a package
-// is missing it says so and ends with exit code 0.
+// is missing it says so and ends with exit code 0. At the end it says how many cells of the matrix
+// have passed and which the emulator cannot have; all must end within fifteen minutes.
 
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import {
   chmodSync,
   cpSync,
@@ -21,6 +22,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -30,17 +32,26 @@ const COMPILER = "aarch64-linux-gnu-gcc";
 /** The C library and the C++ library for the arm64 Node, where Debian's cross packages put them. */
 const LIBRARIES = "/usr/aarch64-linux-gnu";
 
-/**
- * The tests that run without being named: real faults in children, and reports of them. Not those
- * of remap() and resize(): the emulator lacks the call that doubles a shared mapping (mremap(2)
- * with an old size of 0), and both are refused with EOPNOTSUPP there.
- */
-const TESTS = ["access", "handlers", "install", "never-lost", "reporting", "wasm"].map(
-  (name) => `guard/${name}.`,
-);
+/** The alias of the emulated Node in runtimes/package.json, and its name in the crash matrix. */
+const RUNTIME = "node-22-arm64";
 
-/** An emulated test file takes several times as long as a native one. */
-const FILE_MS_MAX = 240_000;
+/**
+ * The tests that run without being named, longest first: real faults in children, and reports of
+ * them. Not those of remap() and resize(): both double shared mappings, by mremap(2) with an old
+ * size of 0, which the emulator refuses.
+ */
+const TESTS = [
+  ...["here", "there", "plain"].map((name) => `crash/${name}.`),
+  ...["never-lost", "access", "handlers", "install", "reporting", "wasm"].map(
+    (name) => `guard/${name}.`,
+  ),
+];
+
+/** How long all tests together may take. */
+const MS_MAX = 15 * 60_000;
+
+/** Files at a time, as in scripts/test.mjs. */
+const CONCURRENCY = Math.min(2, availableParallelism());
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const home = join(root, "build/arm64");
@@ -52,7 +63,7 @@ if (missing !== undefined) {
 } else {
   const node = prepareNode();
   if (node === undefined) console.log("arm64: skipped: npm could not give the arm64 Node");
-  else process.exitCode = buildAndTest(node) ? 0 : 1;
+  else process.exitCode = (await buildAndTest(node)) ? 0 : 1;
 }
 
 /** Why this machine cannot run the tests; undefined when it can. */
@@ -77,7 +88,7 @@ function whatIsMissing() {
 /** Fetches the pinned arm64 Node once; returns the path of its binary. */
 function prepareNode() {
   const { optionalDependencies } = JSON.parse(readFileSync("runtimes/package.json", "utf8"));
-  const [name, version] = optionalDependencies["node-22-arm64"].slice("npm:".length).split("@");
+  const [name, version] = optionalDependencies[RUNTIME].slice("npm:".length).split("@");
   const folder = join(home, `node-${version}`);
   const binary = join(folder, "node_modules", name, "bin/node");
   if (existsSync(binary)) return binary;
@@ -92,7 +103,7 @@ function prepareNode() {
 }
 
 /** Copies what the tests need, builds the addon by the project's own script, and runs them. */
-function buildAndTest(node) {
+async function buildAndTest(node) {
   for (const folder of ["native", "scripts", "out", "dist"]) {
     rmSync(join(home, folder), { recursive: true, force: true });
     cpSync(folder, join(home, folder), { recursive: true });
@@ -106,6 +117,7 @@ function buildAndTest(node) {
     CC: COMPILER,
     NODE_OPTIONS: `--import=${writePreload(start)}`,
     TEST_TIME_FACTOR: "8",
+    TEST_EMULATED: RUNTIME,
   };
   const version = run(start, ["-p", "process.version + ' ' + process.arch"], {
     env,
@@ -138,25 +150,76 @@ function writePreload(start) {
 }
 
 /** Runs each matching test file in a process of its own; returns whether all have passed. */
-function runTests(start, env) {
+async function runTests(start, env) {
   const filters = process.argv.slice(2);
   const wanted = filters.length > 0 ? filters : TESTS;
-  const files = readdirSync(join(home, "out/test"), { recursive: true })
+  const compiled = readdirSync(join(home, "out/test"), { recursive: true })
     .filter((name) => name.endsWith(".test.js"))
     .map((name) => join("out/test", name))
-    .filter((file) => wanted.some((filter) => file.includes(filter)))
     .sort();
-  const failed = files.filter((file) => {
-    console.log(`\narm64: ${file}`);
-    const args = ["--test-reporter=spec", file];
-    const { status, signal } = run(start, args, { env, timeout: FILE_MS_MAX });
-    if (signal) console.error(`arm64: ended by ${signal}`);
-    return status !== 0;
-  });
+  const files = [
+    ...new Set(wanted.flatMap((filter) => compiled.filter((file) => file.includes(filter)))),
+  ];
+  const end = Date.now() + MS_MAX;
+  const waiting = [...files];
+  const failed = [];
+  let cells = { passed: 0, run: 0 };
+  const worker = async () => {
+    for (let file = waiting.shift(); file; file = waiting.shift()) {
+      const { passes, text } = await runFile(start, file, { env, msMax: end - Date.now() });
+      process.stdout.write(`\narm64: ${file}\n${text}`);
+      if (!passes) failed.push(file);
+      cells = addCells(cells, text);
+    }
+  };
+  await Promise.all(Array.from({ length: CONCURRENCY }, worker));
+  if (files.some((file) => /crash.(here|there)/.test(file))) await sayCells(cells);
+  const seconds = Math.round((MS_MAX - (end - Date.now())) / 1000);
   const passed = files.length - failed.length;
-  console.log(`\narm64: ${passed} of ${files.length} test files passed`);
+  console.log(`arm64: ${passed} of ${files.length} test files passed in ${seconds} s`);
   for (const file of failed) console.error(`arm64: failed: ${file}`);
   return files.length > 0 && failed.length === 0;
+}
+
+/** Runs one test file and all its children to their end, or until the time is over. */
+function runFile(start, file, { env, msMax }) {
+  return new Promise((resolve, reject) => {
+    const args = ["--test-reporter=spec", file];
+    /* The leader of a process group of its own, so that its children end with it. */
+    const child = spawn(start, args, { cwd: home, env, detached: true });
+    let text = "";
+    const keep = (chunk) => {
+      text += chunk;
+    };
+    child.stdout.setEncoding("utf8").on("data", keep);
+    child.stderr.setEncoding("utf8").on("data", keep);
+    const timer = setTimeout(() => process.kill(-child.pid, "SIGKILL"), Math.max(msMax, 1));
+    child.on("error", reject);
+    child.on("close", (code, signal) => {
+      clearTimeout(timer);
+      if (signal) text += `arm64: ended by ${signal}\n`;
+      resolve({ passes: code === 0, text });
+    });
+  });
+}
+
+/** Each test of the matrix says how many of its cells have passed. */
+function addCells({ passed, run }, text) {
+  const found = [...text.matchAll(/cells passed: (\d+) of (\d+)/g)];
+  const sum = (index) => found.reduce((total, match) => total + Number(match[index]), 0);
+  return { passed: passed + sum(1), run: run + sum(2) };
+}
+
+/** What ran of the matrix, and what did not: here, or nowhere on this runtime. */
+async function sayCells({ passed, run }) {
+  const { runCount, exclusionCounts } = await import(join(root, "out/test/crash/counts.js"));
+  const wanted = runCount(RUNTIME);
+  console.log(`\narm64: ${passed} of ${wanted} cells of the crash matrix passed, ${run} were run`);
+  for (const [reason, count] of exclusionCounts(RUNTIME)) {
+    console.log(`arm64: ${count} cells left out: ${reason}`);
+  }
+  if (run < wanted)
+    console.log(`arm64: ${wanted - run} cells not run: see the skipped tests above`);
 }
 
 function run(command, args, options) {

@@ -3,13 +3,22 @@
 import { abuses, allCells, type Cell, exclusionOf } from "./matrix.js";
 import { type Runtime, runtimes } from "./way.js";
 
+const titles: Readonly<Record<Runtime, string>> = {
+  "node-20": "Node 20",
+  "node-22": "Node 22",
+  "node-24": "Node 24",
+  "node-26": "Node 26",
+  bun: "Bun",
+  deno: "Deno",
+  "node-22-arm64": "Node 22, arm64",
+};
+
 function row(head: string, numbers: readonly number[]): string {
   return `| ${[head, ...numbers].join(" | ")} |`;
 }
 
 function table(head: string, rows: readonly string[]): string {
-  const titles = runtimes.map((name) => name.replace("node-", "Node "));
-  const heads = [head, ...titles.map((name) => name.replace("bun", "Bun").replace("deno", "Deno"))];
+  const heads = [head, ...runtimes.map((name) => titles[name])];
   return [`| ${heads.join(" | ")} |`, `|${"---|".repeat(heads.length)}`, ...rows].join("\n");
 }
 
@@ -33,19 +42,30 @@ export function runTable(): string {
   return table("cells that run", [...rows, row("all", count(cells, isRun))]);
 }
 
+/** How many cells a runtime runs. */
+export function runCount(runtime: Runtime): number {
+  return allCells().filter((cell) => exclusionOf(cell, runtime) === undefined).length;
+}
+
+/** How many cells a runtime does not run, by reason. */
+export function exclusionCounts(runtime: Runtime): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>();
+  for (const cell of allCells()) {
+    const reason = exclusionOf(cell, runtime);
+    if (reason !== undefined) counts.set(reason, (counts.get(reason) ?? 0) + 1);
+  }
+  return counts;
+}
+
 /** How many cells do not run, by reason and runtime. */
 export function exclusionTable(): string {
-  const cells = allCells();
-  const reasons = new Set(
-    runtimes.flatMap((runtime) => cells.map((cell) => exclusionOf(cell, runtime))),
+  const columns = runtimes.map(exclusionCounts);
+  const reasons = new Set(columns.flatMap((counts) => [...counts.keys()]));
+  const rows = [...reasons].map((reason) =>
+    row(
+      reason,
+      columns.map((counts) => counts.get(reason) ?? 0),
+    ),
   );
-  const rows = [...reasons]
-    .filter((reason) => reason !== undefined)
-    .map((reason) =>
-      row(
-        reason,
-        count(cells, (cell, name) => exclusionOf(cell, name) === reason),
-      ),
-    );
   return table("cells left out, and why", rows);
 }

@@ -49,6 +49,39 @@ const programs: Readonly<Record<string, { readonly code: string; readonly expect
     `,
     expected: /Cannot perform Construct on a detached ArrayBuffer/,
   },
+  "the emulator refuses to double shared memory (mremap with an old size of 0)": {
+    code: `
+      import { truncateSync, writeFileSync } from "node:fs";
+      import { mapFileSync } from "memmap";
+      const path = process.argv[2] + "/data.bin";
+      const saying = (name, use) => {
+        try {
+          use();
+          console.log(name, "works");
+        } catch ({ code }) {
+          console.log(name, code);
+        }
+      };
+      writeFileSync(path, Buffer.alloc(8192));
+      const mapping = mapFileSync(path, { faults: "collect" });
+      saying("resize", () => mapping.resize(4096));
+      truncateSync(path, 0);
+      console.log(mapping.bytes[4096]);
+      saying("remap", () => mapping.remap());
+    `,
+    expected: /resize ENOMEM\n0\nremap EOPNOTSUPP/,
+  },
+  "the emulator refuses to map huge pages": {
+    code: `
+      import { mapAnonymous } from "memmap";
+      try {
+        mapAnonymous(2 ** 21, { hugePages: 2 ** 21, reserve: false });
+      } catch ({ code }) {
+        console.log(code);
+      }
+    `,
+    expected: /EINVAL/,
+  },
   "the runtime has no ArrayBuffer.prototype.transfer": {
     code: `console.log(typeof ArrayBuffer.prototype.transfer);`,
     expected: /undefined/,

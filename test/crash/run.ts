@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type RunResult, runScript } from "../helpers/child.js";
-import { runtimeName } from "../helpers/runtime.js";
+import { emulatedName, runtimeName } from "../helpers/runtime.js";
 import { type Cleanup, needs, tempDir } from "../helpers/temp.js";
 import { type Abuse, cellsOf, exclusionOf, type Stage } from "./matrix.js";
 import { type Report, readReport } from "./report.js";
@@ -18,6 +18,7 @@ const deathsMax = 20;
 export const runtime: Runtime = runtimes.find((name) => name === currentRuntime()) ?? "node-26";
 
 function currentRuntime(): string {
+  if (emulatedName !== undefined) return emulatedName;
   return runtimeName === "node" ? `node-${process.versions.node.split(".")[0]}` : runtimeName;
 }
 

@@ -25,6 +25,7 @@ export function testStages(stages: readonly Stage[]): void {
           if (hugePagesInPool() > 0) return t.skip("needs an empty pool of huge pages");
         }
         const { passed, problems, wanted, adjacent, all } = await runCells(t, stage, abuse);
+        t.diagnostic(`cells passed: ${passed.length} of ${wanted.length}`);
         assert.equal(problems.join("\n"), "");
         assert.deepEqual([...passed].sort(), [...wanted].sort());
         const isBeside = !["huge-pool", "close-meanwhile"].includes(abuse) && stage !== "resized";

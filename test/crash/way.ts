@@ -1,8 +1,16 @@
 // What one way of touching memory is in the crash matrix, and the short forms in which the lists
 // of ways (ways-*.ts) write them.
 
-/** The runtimes of the matrix. */
-export const runtimes = ["node-20", "node-22", "node-24", "node-26", "bun", "deno"] as const;
+/** The runtimes of the matrix; the last one runs on an emulated processor (scripts/arm64.mjs). */
+export const runtimes = [
+  "node-20",
+  "node-22",
+  "node-24",
+  "node-26",
+  "bun",
+  "deno",
+  "node-22-arm64",
+] as const;
 export type Runtime = (typeof runtimes)[number];
 
 /** The byte that fills each file before it is touched. */

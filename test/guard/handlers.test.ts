@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { runtimeName } from "../helpers/runtime.js";
+import { needs } from "../helpers/temp.js";
 import { answerTo } from "./program.js";
 
 const touch = `
@@ -51,7 +52,10 @@ const calls: readonly string[] = [
   `mapping.check()`,
 ];
 
-test("a fault is repaired synchronously after any call of the library", async (t) => {
+/* Among the calls is remap(). */
+const remaps = needs("doubling");
+
+test("a fault is repaired synchronously after any call of the library", remaps, async (t) => {
   const code = `${touch}
     const mapping = shortened(${calls.length + 2}, { faults: "collect" });
     const calls = [${calls.map((call) => `() => { ${call}; }`).join(",\n")}];

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { runtimeName } from "../helpers/runtime.js";
+import { needs } from "../helpers/temp.js";
 import { answerTo, runProgram } from "./program.js";
 
 /** What may end a program right after its fault. */
@@ -108,13 +109,15 @@ test("a fault in a worker that ends at once is told by the worker", async (t) =>
   assert.deepEqual(await answerTo(t, code), { told: ["Cannot read byte"] });
 });
 
-const jobs: Readonly<Record<string, string>> = {
-  "zlib.deflateRaw": `zlib.deflateRaw(bytes, resolve)`,
-  "zlib.crc32 and gzip": `zlib.gzip(bytes, resolve)`,
-  "crypto.randomFill": `crypto.randomFill(bytes, resolve)`,
-};
+/* Each with the most faults that one page may have: on arm64 some of what is filled at random is
+   read before it is written, and a page has a fault for each. */
+const jobs = [
+  { name: "zlib.deflateRaw", job: `zlib.deflateRaw(bytes, resolve)`, most: 1 },
+  { name: "zlib.crc32 and gzip", job: `zlib.gzip(bytes, resolve)`, most: 1 },
+  { name: "crypto.randomFill", job: `crypto.randomFill(bytes, resolve)`, most: 2 },
+];
 
-for (const [name, job] of Object.entries(jobs)) {
+for (const { name, job, most } of jobs) {
   test(`a fault by a thread of the pool is told where it was mapped: ${name}`, async (t) => {
     const code = `
       import * as crypto from "node:crypto";
@@ -127,8 +130,9 @@ for (const [name, job] of Object.entries(jobs)) {
       await until(() => told.length > 0);
       await sleep(20);
       const count = told.reduce((sum, count) => sum + count, 0);
-      answer({ error: error === null || error === undefined, count });`;
-    assert.deepEqual(await answerTo(t, code), { error: true, count: 31 });
+      const isRight = count >= 31 && count <= 31 * ${most};
+      answer({ error: error ?? null, count: isRight ? 31 : count });`;
+    assert.deepEqual(await answerTo(t, code), { error: null, count: 31 });
   });
 }
 
@@ -150,7 +154,7 @@ test("a fault just before close() is told, to onfault or by check()", async (t) 
   assert.deepEqual(await answerTo(t, code, { timeoutMs: 4_000 }), expected);
 });
 
-test("a fault just before resize() is told", async (t) => {
+test("a fault just before resize() is told", needs("doubling"), async (t) => {
   const code = `
     const told = [];
     for (const sharing of ["shared", "private"]) {

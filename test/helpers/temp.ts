@@ -4,7 +4,7 @@
 import { mkdtempSync, readFileSync, realpathSync, rmSync } from "node:fs";
 import { release, tmpdir } from "node:os";
 import { join } from "node:path";
-import { runtimeName } from "./runtime.js";
+import { emulatedName, runtimeName } from "./runtime.js";
 
 /** The part of a test's context that cleaning up needs. */
 export interface Cleanup {
@@ -22,6 +22,8 @@ export function tempDir(t: Cleanup, base: string = tmpdir()): string {
 export type Need =
   | "root"
   | "nonroot"
+  /** That the kernel doubles shared memory, by mremap(2) with an old size of 0. */
+  | "doubling"
   | typeof runtimeName
   | { readonly kernel: string }
   | { readonly fileSystem: string; readonly at: string };
@@ -36,6 +38,7 @@ export function needs(...wanted: readonly Need[]): { skip: string | false } {
 
 function reasonToSkip(need: Need): string | false {
   if (need === "root") return process.getuid?.() === 0 ? false : "needs root";
+  if (need === "doubling") return emulatedName ? "needs a kernel that is not emulated" : false;
   if (need === "nonroot") return process.getuid?.() === 0 ? "needs a user that is not root" : false;
   if (typeof need === "string") return need === runtimeName ? false : `needs ${need}`;
   if ("kernel" in need) return isKernelSince(need.kernel) ? false : `needs Linux ${need.kernel}`;
