@@ -37,15 +37,26 @@ export function needs(...wanted: readonly Need[]): { skip: string | false } {
 }
 
 function reasonToSkip(need: Need): string | false {
-  if (need === "root") return process.getuid?.() === 0 ? false : "needs root";
-  if (need === "doubling") return emulatedName ? "needs a kernel that is not emulated" : false;
-  if (need === "nonroot") return process.getuid?.() === 0 ? "needs a user that is not root" : false;
-  if (typeof need === "string") return need === runtimeName ? false : `needs ${need}`;
+  if (typeof need === "string") return reasonOfWord(need);
   if ("kernel" in need) return isKernelSince(need.kernel) ? false : `needs Linux ${need.kernel}`;
   const found = fileSystemAt(need.at);
   return found === need.fileSystem
     ? false
     : `needs ${need.fileSystem} at ${need.at}, which is ${found ?? "not mounted"}`;
+}
+
+function reasonOfWord(need: string): string | false {
+  const isRoot = process.getuid?.() === 0;
+  switch (need) {
+    case "root":
+      return isRoot ? false : "needs root";
+    case "nonroot":
+      return isRoot ? "needs a user that is not root" : false;
+    case "doubling":
+      return emulatedName ? "needs a kernel that is not emulated" : false;
+    default:
+      return need === runtimeName ? false : `needs ${need}`;
+  }
 }
 
 /** Whether the running kernel is of version `major.minor` or newer. */
