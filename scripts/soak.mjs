@@ -247,6 +247,8 @@ class Others {
     this.workers = [];
     this.processes = [];
     this.started = 0;
+    this.terminated = 0;
+    this.killed = 0;
     this.failures = [];
   }
 
@@ -261,10 +263,20 @@ class Others {
     if (dice < 30 && this.workers.length < WORKERS_MAX)
       this.startWorker({ ...data(), memory: notes.memory });
     else if (dice < 45 && this.processes.length < PROCESSES_MAX) this.startProcess(data());
-    else if (dice < 75)
-      await this.workers.splice(this.random(this.workers.length), 1)[0]?.terminate();
-    else if (dice < 90)
-      this.processes.splice(this.random(this.processes.length), 1)[0]?.kill("SIGKILL");
+    else if (dice < 75) await this.terminateOne();
+    else if (dice < 90) this.killOne();
+  }
+
+  async terminateOne() {
+    const [worker] = this.workers.splice(this.random(this.workers.length), 1);
+    if (worker === undefined) return;
+    this.terminated += 1;
+    await worker.terminate();
+  }
+
+  killOne() {
+    const [child] = this.processes.splice(this.random(this.processes.length), 1);
+    if (child?.kill("SIGKILL")) this.killed += 1;
   }
 
   startWorker(data) {
@@ -335,7 +347,8 @@ async function playFor(milliseconds, folder, seed) {
   }
   await others.endAll();
   await player.letGo();
-  return { steps: player.steps, faults: player.faults, failures: others.failures };
+  const { terminated, killed, failures } = others;
+  return { steps: player.steps, faults: player.faults, terminated, killed, failures };
 }
 
 async function main() {
@@ -351,10 +364,12 @@ async function main() {
   console.log(`soak: ${seconds} s, --seed=${seed}`);
   await playFor((seconds * 1000) / 4, folder, seed);
   const before = await settle();
-  const { steps, faults, failures } = await playFor((seconds * 3000) / 4, folder, seed + 2);
+  const played = await playFor((seconds * 3000) / 4, folder, seed + 2);
+  const { steps, faults, terminated, killed, failures } = played;
   const after = await settle(before);
   rmSync(folder, { recursive: true, force: true });
   console.log(`soak: ${steps} steps, ${faults} faults collected, ${uncaught} told as uncaught`);
+  console.log(`soak: ${terminated} workers terminated, ${killed} processes killed at random`);
   console.log(`soak: before ${JSON.stringify(before)}`);
   console.log(`soak: after  ${JSON.stringify(after)}`);
   const above = exceeding(before, after);
