@@ -84,7 +84,7 @@ function buildProgram(name, flags, compiler = hostCompiler) {
   ];
   const { status, stderr, error } = spawnSync(compiler, args, { encoding: "utf8" });
   if (error) throw new Missing(`no C compiler: ${compiler}`);
-  if (/cannot find .*lib[at]san|unsupported option '-fsanitize/.test(stderr)) {
+  if (/cannot find (-l|lib)(a|t|ub)san|unsupported option '-fsanitize/.test(stderr)) {
     throw new Missing(`${compiler} has no ${flags.join(" ")}`);
   }
   if (status !== 0) throw new Error(`${compiler} failed:\n${stderr}`);
@@ -115,9 +115,12 @@ function runValgrind() {
 
 /** Linked as a whole, so that the emulator needs no libraries of the other processor. */
 function runArm64() {
-  const emulator = "qemu-aarch64-static";
-  const program = buildProgram("arm64", ["-static"], "aarch64-linux-gnu-gcc");
-  if (!has(emulator)) throw new Missing(`${emulator} is not installed`);
+  const [emulator, compiler] = ["qemu-aarch64-static", "aarch64-linux-gnu-gcc"];
+  for (const tool of [emulator, compiler]) {
+    if (!has(tool)) throw new Missing(`${tool} is not installed`);
+  }
+  libraryOf(compiler, "libc.a");
+  const program = buildProgram("arm64", ["-static"], compiler);
   return run(emulator, [program, "accesses"]);
 }
 
@@ -139,9 +142,10 @@ function analyze() {
 function runSuite() {
   const node = process.execPath;
   const list = "address,undefined";
+  /* It must be there before Node loads the addon. */
+  const library = libraryOf(hostCompiler, "libasan.so");
   if (!run(node, ["scripts/build.mjs", "--tests"])) return false;
   if (!run(node, ["scripts/build.mjs", `--sanitize=${list}`])) return false;
-  const library = sanitizerLibrary("libasan.so");
   const copy = join(work, "package");
   rmSync(copy, { recursive: true, force: true });
   for (const part of ["dist", "out", "src", "test", "docs", "package.json"]) {
@@ -169,11 +173,11 @@ function runSuite() {
   });
 }
 
-/** The sanitizer's library, which must be there before Node loads the addon. */
-function sanitizerLibrary(name) {
-  const { stdout } = spawnSync(hostCompiler, [`-print-file-name=${name}`], { encoding: "utf8" });
-  const path = stdout.trim();
-  if (!path.startsWith("/")) throw new Missing(`${hostCompiler} has no ${name}`);
+/** The path of a library that comes with a compiler. */
+function libraryOf(compiler, name) {
+  const { stdout } = spawnSync(compiler, [`-print-file-name=${name}`], { encoding: "utf8" });
+  const path = stdout?.trim() ?? "";
+  if (!path.startsWith("/")) throw new Missing(`${compiler} has no ${name}`);
   return path;
 }
 
