@@ -156,8 +156,8 @@ function isMeanwhile(...names: readonly string[]): (cell: Cell) => boolean {
     names.includes(way.name);
 }
 
-/* resize() doubles the memory of a file; so does remap(), by which a worker that is terminated makes
-   repaired pages bad again. */
+/* resize() doubles the memory of a file; so does remap(), by which a worker that is terminated
+   makes repaired pages bad again. */
 function isDoubled({ stage, abuse }: Cell): boolean {
   if (abuse === "close-meanwhile" || abuse === "huge-pool") return false;
   if (stage === "worker-terminated") return abuse !== "delete" && abuse !== "close";
