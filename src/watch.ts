@@ -7,6 +7,7 @@
  * can see it. What is left when the environment ends is told then. Nothing here keeps a mapping or
  * the event loop alive; a view keeps its mapping, so that its faults have somebody to go to.
  */
+import { isMainThread } from "node:worker_threads";
 import type { MappingCore } from "./core.js";
 import type { FaultError } from "./errors.js";
 import { systemError } from "./failure.js";
@@ -61,13 +62,22 @@ function tellOrphan(fault: FaultError): void {
   throw fault;
 }
 
+/* Deno loses what an exit listener throws in a worker, which has no other last moment. */
+const losesThrown = process.versions["deno"] !== undefined && !isMainThread;
+
+/* Whether faults stay with the guard, which gives them to the others when the environment ends. */
+function isLeft(core: MappingCore): boolean {
+  return losesThrown && core.onfault === null && core.uncollected === undefined;
+}
+
 /* Gives what is left to `onfault`; returns what nobody wants to hear, and what listeners threw. */
 function collectAll(): unknown[] {
   const untold: unknown[] = [];
   for (const reference of watched) {
     const core = reference.deref();
-    const fault = core?.faults === "throw" ? collectFault(core) : undefined;
-    if (core === undefined || fault === undefined) continue;
+    if (core?.faults !== "throw" || isLeft(core)) continue;
+    const fault = collectFault(core);
+    if (fault === undefined) continue;
     try {
       const { onfault } = core;
       if (onfault === null) untold.push(fault);
@@ -76,7 +86,7 @@ function collectAll(): unknown[] {
       untold.push(error);
     }
   }
-  return [...untold, ...orphans(true)];
+  return losesThrown ? untold : [...untold, ...orphans(true)];
 }
 
 /*
