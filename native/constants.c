@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/memfd.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -122,9 +123,14 @@ static const struct constant constants[] = {
     CONSTANT(F_SEAL_WRITE),
     CONSTANT(F_SEAL_FUTURE_WRITE),
     CONSTANT(F_SEAL_EXEC),
+    CONSTANT(LOCK_SH),
+    CONSTANT(LOCK_EX),
+    CONSTANT(LOCK_NB),
+    CONSTANT(O_TMPFILE),
     CONSTANT(RLIMIT_AS),
     CONSTANT(RLIMIT_DATA),
     CONSTANT(RLIMIT_MEMLOCK),
+    CONSTANT(SEEK_END),
     CONSTANT(SEEK_DATA),
     CONSTANT(SEEK_HOLE),
 };

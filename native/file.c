@@ -6,6 +6,7 @@
 #include "memmap.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #define NAME_MAX_BYTES 256
 
@@ -51,6 +52,37 @@ static napi_value seek(napi_env env, napi_callback_info info) {
   return mm_number(env, (double)mm_sys_seek(fd, (off_t)offset, whence));
 }
 
+/* openDescriptor(path, flags): a descriptor that every runtime's system calls know, or a negative
+ * errno. The path is one of ours, below /proc or /dev/shm. */
+static napi_value open_descriptor(napi_env env, napi_callback_info info) {
+  struct mm_args args = mm_args_read(env, info);
+  char *path = mm_arg_text(&args, 0);
+  int flags = mm_arg_int(&args, 1);
+  int mode = mm_arg_int(&args, 2);
+  napi_value result =
+      args.failed ? NULL : mm_number(env, mm_sys_open(path, flags, (mode_t)mode));
+  free(path);
+  return result;
+}
+
+/* lockDescriptor(fd, operation): flock(2); 0 or a negative errno. */
+static napi_value lock_descriptor(napi_env env, napi_callback_info info) {
+  struct mm_args args = mm_args_read(env, info);
+  int fd = mm_arg_int(&args, 0);
+  int operation = mm_arg_int(&args, 1);
+  return args.failed ? NULL : mm_number(env, mm_sys_flock(fd, operation));
+}
+
+/* linkDescriptor(fd, path): gives an open file without a name that name; 0 or a negative errno. */
+static napi_value link_descriptor(napi_env env, napi_callback_info info) {
+  struct mm_args args = mm_args_read(env, info);
+  int fd = mm_arg_int(&args, 0);
+  char *path = mm_arg_text(&args, 1);
+  napi_value result = args.failed ? NULL : mm_number(env, mm_sys_link(fd, path));
+  free(path);
+  return result;
+}
+
 /* name(region, name): 0 or a negative errno; -EINVAL where the kernel cannot name memory. */
 static napi_value name_region(napi_env env, napi_callback_info info) {
   struct mm_args args = mm_args_read(env, info);
@@ -94,6 +126,9 @@ const struct mm_export mm_file_exports[] = {
     {"hugePageSize", huge_page_size},
     {"mayWrite", may_write},
     {"seek", seek},
+    {"openDescriptor", open_descriptor},
+    {"lockDescriptor", lock_descriptor},
+    {"linkDescriptor", link_descriptor},
     {"name", name_region},
     {"limit", limit},
     {"failCall", fail_call},

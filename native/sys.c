@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -335,6 +336,27 @@ int mm_sys_duplicate(int fd) {
   if (failure != 0) return failure;
   int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
   return copy >= 0 ? copy : -errno;
+}
+
+/* Opens a file; never inherited by another program. */
+int mm_sys_open(const char *path, int flags, mode_t mode) {
+  int fd = open(path, flags | O_CLOEXEC, mode);
+  return fd >= 0 ? fd : -errno;
+}
+
+int mm_sys_flock(int fd, int operation) {
+  int result;
+  do {
+    result = flock(fd, operation);
+  } while (result != 0 && errno == EINTR);
+  return result == 0 ? 0 : -errno;
+}
+
+/* Gives a file that was opened with O_TMPFILE a name (open(2)); -EEXIST where it is taken. */
+int mm_sys_link(int fd, const char *path) {
+  char self[32];
+  (void)snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+  return linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 ? 0 : -errno;
 }
 
 int mm_sys_close(int fd) { return close(fd) == 0 ? 0 : -errno; }

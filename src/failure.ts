@@ -23,6 +23,12 @@ export function errnoName(errno: number): string {
   return native().errnoNames[String(-errno)] ?? `E${-errno}`;
 }
 
+/** The negative errno of a name; a name that no table knows is EPERM. */
+export function errnoOf(code: string): number {
+  const found = Object.entries(native().errnoNames).find(([, name]) => name === code);
+  return -Number(found?.[0] ?? 1);
+}
+
 function formatLimit(name: string): string {
   const value = native().limit(constant(name));
   return `${name} is ${value < 0 ? "unlimited" : `${value} bytes`}`;

@@ -4,7 +4,7 @@
  */
 import type { MappingCore } from "./core.js";
 import { type FaultAccess, FaultError, type FaultReason } from "./errors.js";
-import { errnoName, systemError } from "./failure.js";
+import { errnoName, errnoOf, systemError } from "./failure.js";
 import { type LoneFault, type NativeRegion, native, pageSize } from "./native.js";
 import { type Extent, roundDown } from "./pages.js";
 import { canRead, currentSize } from "./source.js";
@@ -74,8 +74,7 @@ export function faultAt(core: MappingCore, place: FaultPlace): Error {
   const what = `Cannot ${place.access} byte ${place.byteOffset} of ${core.label}`;
   const reason = reasonOf(core, place);
   if (reason === undefined) {
-    const errno = Object.entries(native().errnoNames).find(([, name]) => name === "EFAULT");
-    return systemError(-Number(errno?.[0]), { syscall: "process_vm_readv", what, path: core.path });
+    return systemError(errnoOf("EFAULT"), { syscall: "process_vm_readv", what, path: core.path });
   }
   return makeFault(core, { ...place, reason, count: 1, region: core.region });
 }

@@ -131,6 +131,9 @@ export interface Native {
   resizeMemory(fd: number, length: number, oldLength: number): number;
   allocate(fd: number, offset: number, length: number): number;
   allocateAsync(fd: number, offset: number, length: number): Promise<number>;
+  openDescriptor(path: string, flags: number, mode: number): number;
+  lockDescriptor(fd: number, operation: number): number;
+  linkDescriptor(fd: number, path: string): number;
   hugePageSize(fd: number): number;
   mayWrite(fd: number): number;
   seek(fd: number, offset: number, whence: number): number;

@@ -231,13 +231,22 @@ export function pathOf(location: Location): string | undefined {
   return location.kind === "path" ? location.name : undefined;
 }
 
+/* Some runtimes know the descriptors only that they have opened: the kernel knows them all. */
+function statusByName(error: unknown, file: OpenFile): FileStatus {
+  try {
+    return statSync(`/proc/self/fd/${file.fd}`, { bigint: true });
+  } catch {
+    throw statusFailure(error, file);
+  }
+}
+
 /** What kind of file an open file is. */
 export function describeSync(file: OpenFile): FileFacts {
   let status: FileStatus;
   try {
     status = fstatSync(file.fd, { bigint: true });
   } catch (error) {
-    throw statusFailure(error, file);
+    status = statusByName(error, file);
   }
   return factsOf(file, status);
 }
@@ -248,7 +257,7 @@ export async function describe(file: OpenFile): Promise<FileFacts> {
   try {
     status = await fstatAsync(file.fd, { bigint: true });
   } catch (error) {
-    throw statusFailure(error, file);
+    status = statusByName(error, file);
   }
   return factsOf(file, status);
 }

@@ -1,0 +1,6 @@
+/**
+ * The door "memmap/ipc": names only.
+ */
+export type { SharedMemoryHandle } from "./memory-handle.js";
+export type { SharedMemoryOptions } from "./memory-options.js";
+export { type SharedMapOptions, SharedMemory } from "./shared-memory.js";

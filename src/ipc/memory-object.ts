@@ -1,0 +1,47 @@
+/**
+ * Objects of shared memory without a name, and the descriptors of all. A descriptor is kept by a
+ * region of the native side over one page that is never touched: so it ends with that region, with
+ * the garbage collector, or with the environment, whichever comes first.
+ */
+import { constants } from "node:fs";
+import { memmapError } from "../errors.js";
+import { errnoName, systemError } from "../failure.js";
+import { constant, type NativeRegion, native, pageSize } from "../native.js";
+import type { NamedObject } from "./memory-name.js";
+
+/** Makes an object without a name, of zeros. */
+export function makeAnonymous(byteLength: number, sealed: boolean): NamedObject {
+  const what = `Cannot make ${byteLength} bytes of shared memory`;
+  const flags = constant("MFD_CLOEXEC") | constant("MFD_ALLOW_SEALING");
+  const fd = native().memfdCreate("memmap:shared", flags);
+  if (fd < 0) throw systemError(fd, { syscall: "memfd_create", what });
+  const seals = constant("F_SEAL_SEAL") | (sealed ? constant("F_SEAL_SHRINK") : 0);
+  /* No limit stands in the way of allocating it all, but the killing of processes. */
+  const sized = native().resizeMemory(fd, byteLength, 0);
+  const result = sized < 0 ? sized : native().addSeals(fd, seals);
+  if (result >= 0) return { fd, isWritable: true };
+  native().closeDescriptor(fd);
+  throw systemError(result, { syscall: sized < 0 ? "ftruncate" : "fcntl", what });
+}
+
+/** A region that keeps a copy of a descriptor, which is closed here. */
+export function keep(fd: number): NativeRegion {
+  const flags = constant("MAP_SHARED");
+  const region = native().map(0n, pageSize, constant("PROT_NONE"), flags, fd, 0, pageSize, true);
+  native().closeDescriptor(fd);
+  if (typeof region !== "number") return region;
+  throw systemError(region, { syscall: "mmap", what: "Cannot hold shared memory" });
+}
+
+/** Opens the object at a path again; what has gone was closed. */
+export function reopen(path: string, what: string): NamedObject {
+  for (const flag of [constants.O_RDWR, constants.O_RDONLY]) {
+    const fd = native().openDescriptor(path, flag, 0);
+    if (fd >= 0) return { fd, isWritable: flag === constants.O_RDWR };
+    const code = errnoName(fd);
+    if (code === "ENOENT") throw memmapError("ERR_MEMMAP_CLOSED", `${what}: it was closed`);
+    if (code === "EACCES" && flag === constants.O_RDWR) continue;
+    throw systemError(fd, { syscall: "open", what, path });
+  }
+  throw memmapError("ERR_MEMMAP_CLOSED", `${what}: it was closed`);
+}

@@ -1,0 +1,9 @@
+// src/ipc/index.ts: the door holds the names that it promises, and no others.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+import * as door from "memmap/ipc";
+
+test('the door "memmap/ipc" holds the names that it promises, and no others', () => {
+  assert.deepEqual(Object.keys(door).sort(), ["SharedMemory"]);
+});
