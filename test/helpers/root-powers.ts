@@ -82,6 +82,21 @@ export async function fillHugePages(t: Cleanup, pageCount: number): Promise<stri
   return found >= pageCount ? false : `the kernel has ${found} of ${pageCount} huge pages`;
 }
 
+/** The same of another size of page. */
+export async function fillPool(
+  t: Cleanup,
+  byteLength: number,
+  pageCount: number,
+): Promise<string | false> {
+  await takePower(t, "huge-pages");
+  const file = `/sys/kernel/mm/hugepages/hugepages-${byteLength / 1024}kB/nr_hugepages`;
+  const before = readFileSync(file, "utf8");
+  t.after(() => writeFileSync(file, before));
+  writeFileSync(file, String(pageCount));
+  const found = Number(readFileSync(file, "utf8"));
+  return found >= pageCount ? false : `the kernel has ${found} of ${pageCount} huge pages`;
+}
+
 function run(command: string, ...args: string[]): void {
   const { status, stderr } = spawnSync(command, args, { encoding: "utf8" });
   assert.equal(status, 0, `${command} ${args.join(" ")}: ${stderr}`);
