@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 import test from "node:test";
 import { runSource } from "./helpers/child.js";
 import { runtimeName } from "./helpers/runtime.js";
-import { needs, tempDir } from "./helpers/temp.js";
+import { needs, tempDir, undoAfter } from "./helpers/temp.js";
 
 let folder = "";
 
@@ -16,6 +16,21 @@ test("tempDir() makes a folder below the base", (t) => {
 
 test("tempDir() removes the folder after its test", () => {
   assert.ok(folder !== "" && !existsSync(folder));
+});
+
+test("undoAfter() takes a failure to the test, and undoes the rest all the same", () => {
+  const undone: number[] = [];
+  const later: (() => void)[] = [];
+  const t = { after: (fn: () => void) => void later.push(fn) };
+  for (const step of [1, 2, 3]) {
+    undoAfter(t, () => {
+      undone.push(step);
+      if (step === 2) throw new Error("of step 2");
+    });
+  }
+  assert.equal(later.length, 1);
+  assert.throws(() => later[0]?.(), /of step 2/);
+  assert.deepEqual(undone, [3, 2, 1]);
 });
 
 test("runSource() passes arguments, environment and input, and returns the output", async () => {

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { SystemError } from "memmap";
-import type { Cleanup } from "../helpers/temp.js";
+import { type Cleanup, undoAfter } from "../helpers/temp.js";
 
 /** What a case checks with: every call counts. */
 export class Check {
@@ -76,7 +76,7 @@ export function testCases(cases: readonly Case[]): void {
       let isSkipped = false;
       const check = new Check();
       const context: CaseContext = {
-        after: (fn) => t.after(fn),
+        after: (fn) => undoAfter(t, fn),
         skip: (reason) => {
           assert.notEqual(reason, "", "a skip needs a reason");
           isSkipped = true;

@@ -8,7 +8,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Cleanup, needs, tempDir } from "./temp.js";
+import { type Cleanup, needs, tempDir, undoAfter } from "./temp.js";
 
 /** What a test may ask for. */
 export type Power = "huge-pages" | "swap" | "loop" | "sysctl" | "cgroup";
@@ -51,7 +51,7 @@ export async function takePower(t: Cleanup, power: Power): Promise<void> {
     assert.ok(Date.now() < end, `another test holds ${folder}`);
     await sleep(50);
   }
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  undoAfter(t, () => rmSync(folder, { recursive: true, force: true }));
 }
 
 /** Why a power is not to be had here; false when it is. */
@@ -70,7 +70,7 @@ export function whyNot(power: Power): string | false {
 export function setKernel(t: Cleanup, name: string, value: string): void {
   const file = `/proc/sys/${name}`;
   const before = readFileSync(file, "utf8");
-  t.after(() => writeFileSync(file, before));
+  undoAfter(t, () => writeFileSync(file, before));
   writeFileSync(file, value);
 }
 
@@ -109,7 +109,7 @@ export async function addSwap(t: Cleanup, mebibytes: number): Promise<void> {
   writeFileSync(file, new Uint8Array(mebibytes * 2 ** 20), { mode: 0o600 });
   run("mkswap", file);
   run("swapon", file);
-  t.after(() => run("swapoff", file));
+  undoAfter(t, () => run("swapoff", file));
 }
 
 /** The file systems that a test can mount from a file. */
@@ -139,7 +139,7 @@ export function mountLoop(t: Cleanup, kind: LoopKind, mebibytes = 320): string {
   run(maker, ...args, image);
   mkdirSync(place);
   run("mount", "-o", "loop", image, place);
-  t.after(() => run("umount", place));
+  undoAfter(t, () => run("umount", place));
   return place;
 }
 
@@ -148,6 +148,6 @@ export function mountPlain(t: Cleanup, type: string, options = ""): string {
   const place = join(tempDir(t), "mounted");
   mkdirSync(place);
   run("mount", "-t", type, ...(options === "" ? [] : ["-o", options]), "none", place);
-  t.after(() => run("umount", place));
+  undoAfter(t, () => run("umount", place));
   return place;
 }

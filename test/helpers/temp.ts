@@ -11,10 +11,44 @@ export interface Cleanup {
   after(fn: () => void): void;
 }
 
+/* What each test still has to undo, the last thing at the end. */
+const undoing = new WeakMap<Cleanup, (() => void)[]>();
+
+/**
+ * Undoes something after the test, and before whatever was set up earlier: a file system is
+ * unmounted before its folder goes. Runtimes differ in the order of what `after()` is given.
+ */
+export function undoAfter(t: Cleanup, undo: () => void): void {
+  const known = undoing.get(t);
+  if (known !== undefined) {
+    known.push(undo);
+    return;
+  }
+  const steps = [undo];
+  undoing.set(t, steps);
+  t.after(() => {
+    undoing.delete(t);
+    undoAll(steps);
+  });
+}
+
+/* Takes all steps back, also behind one that fails; the first failure is told. */
+function undoAll(steps: (() => void)[]): void {
+  const failures: unknown[] = [];
+  for (let step = steps.pop(); step !== undefined; step = steps.pop()) {
+    try {
+      step();
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  if (failures.length > 0) throw failures[0];
+}
+
 /** Makes an empty folder below `base` (the system's own by default), removed after the test. */
 export function tempDir(t: Cleanup, base: string = tmpdir()): string {
   const folder = mkdtempSync(join(realpathSync(base), "memmap-test-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  undoAfter(t, () => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 
