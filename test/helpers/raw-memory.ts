@@ -3,7 +3,7 @@
 import { truncateSync } from "node:fs";
 import { pageSize } from "memmap";
 import * as raw from "memmap/raw";
-import type { Cleanup } from "./temp.js";
+import { type Cleanup, undoAfter } from "./temp.js";
 
 /** What is mapped; what is left out is a page of private anonymous memory to read and write. */
 export interface RawPlan {
@@ -22,7 +22,7 @@ export const privateMemory: number = raw.MAP_PRIVATE | raw.MAP_ANONYMOUS;
 export function mapRaw(t: Cleanup, plan: RawPlan = {}): bigint {
   const { addr, length = pageSize, prot = readWrite, flags = privateMemory, offset = 0 } = plan;
   const address = raw.mmap(addr ?? null, length, prot, flags, plan.fd ?? -1, offset);
-  t.after(() => raw.munmap(address, length));
+  undoAfter(t, () => raw.munmap(address, length));
   return address;
 }
 
@@ -43,7 +43,7 @@ export function memoryFile(
   flags: number = raw.MFD_CLOEXEC,
 ): number {
   const fd = raw.memfd_create("memmap test", flags);
-  t.after(() => raw.close(fd));
+  undoAfter(t, () => raw.close(fd));
   // By its name: Deno's functions on descriptors know only those that Deno has opened.
   truncateSync(`/proc/self/fd/${fd}`, byteLength);
   return fd;

@@ -91,7 +91,7 @@ export async function fillPool(
   await takePower(t, "huge-pages");
   const file = `/sys/kernel/mm/hugepages/hugepages-${byteLength / 1024}kB/nr_hugepages`;
   const before = readFileSync(file, "utf8");
-  t.after(() => writeFileSync(file, before));
+  undoAfter(t, () => writeFileSync(file, before));
   writeFileSync(file, String(pageCount));
   const found = Number(readFileSync(file, "utf8"));
   return found >= pageCount ? false : `the kernel has ${found} of ${pageCount} huge pages`;
@@ -141,6 +141,16 @@ export function mountLoop(t: Cleanup, kind: LoopKind, mebibytes = 320): string {
   run("mount", "-o", "loop", image, place);
   undoAfter(t, () => run("umount", place));
   return place;
+}
+
+/** Makes a file a block device for the time of the test; returns the device. */
+export function attachLoop(t: Cleanup, image: string): string {
+  const args = ["--find", "--show", image];
+  const { status, stdout, stderr } = spawnSync("losetup", args, { encoding: "utf8" });
+  assert.equal(status, 0, `losetup ${image}: ${stderr}`);
+  const device = stdout.trim();
+  undoAfter(t, () => run("losetup", "--detach", device));
+  return device;
 }
 
 /** Mounts a file system without a device ("tmpfs", "hugetlbfs", "overlay"); returns its folder. */

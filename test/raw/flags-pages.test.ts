@@ -10,7 +10,7 @@ import * as raw from "memmap/raw";
 import { flagsAt, pageTable, smapsBytesAt, statusBytes } from "../helpers/proc-self.js";
 import { mapRaw, memoryFile, privateMemory } from "../helpers/raw-memory.js";
 import { fillHugePages, fillPool, whyNot } from "../helpers/root-powers.js";
-import { type Cleanup, needs, tempDir } from "../helpers/temp.js";
+import { type Cleanup, needs, tempDir, undoAfter } from "../helpers/temp.js";
 
 const pageCount = 16;
 const length = pageCount * pageSize;
@@ -21,7 +21,7 @@ function makeFile(t: Cleanup): number {
   const path = join(tempDir(t), "data.bin");
   writeFileSync(path, Buffer.alloc(length, 5));
   const fd = openSync(path, "r+");
-  t.after(() => closeSync(fd));
+  undoAfter(t, () => closeSync(fd));
   return fd;
 }
 

@@ -16,7 +16,7 @@ import {
   privateMemory,
   readWrite,
 } from "../helpers/raw-memory.js";
-import { type Cleanup, needs, tempDir } from "../helpers/temp.js";
+import { type Cleanup, needs, tempDir, undoAfter } from "../helpers/temp.js";
 
 const page = BigInt(pageSize);
 
@@ -25,7 +25,7 @@ function makeFile(t: Cleanup, pageCount: number): { path: string; fd: number } {
   const path = join(tempDir(t), "data.bin");
   writeFileSync(path, Buffer.alloc(pageCount * pageSize, 5));
   const fd = openSync(path, "r+");
-  t.after(() => closeSync(fd));
+  undoAfter(t, () => closeSync(fd));
   return { path, fd };
 }
 
