@@ -2,11 +2,15 @@
 // own.
 
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { type RunResult, runScript } from "./helpers/child.js";
+import { pageSize } from "memmap";
+import { type RunResult, runScript, startScript } from "./helpers/child.js";
+import { areasOf } from "./helpers/proc-self.js";
 import { tempDir } from "./helpers/temp.js";
 
 const compiled = new URL("../examples/", import.meta.url);
@@ -101,6 +105,67 @@ test("scratch takes only the pages that are written, and gives them back", async
     "after discarding the first 32 pages: 16",
     "the first byte is 0 again",
   ]);
+});
+
+test("ex-mmap prints a page of a file, and pmap shows its row until a q comes", async (t) => {
+  const file = join(tempDir(t), "message.txt");
+  writeFileSync(file, "Hello, mapped world!\n");
+  tried.add("ex-mmap.ts");
+  const child = startScript(new URL("ex-mmap.js", compiled), [file]);
+  const ended = once(child, "close");
+  let output = "";
+  for await (const chunk of child.stdout?.setEncoding("utf8") ?? []) {
+    output += chunk;
+    if (!/see `pmap/.test(output) || output.includes("unmapped")) continue;
+    assert.match(output, /^Hello, mapped world!\nbehind the page: undefined\n/);
+    assert.match(output, /no view there either: ERR_MEMMAP_UNSAFE_FIXED\n0x[0-9a-f]+ of process/);
+    const pid = Number(/process (\d+)/.exec(output)?.[1]);
+    const area = areasOf(pid).find(({ name }) => name === file);
+    assert.equal(area?.permissions, "r--p");
+    assert.equal(area.end - area.start, BigInt(pageSize));
+    const pmap = spawnSync("pmap", [String(pid)], { encoding: "utf8" });
+    if (pmap.error === undefined) {
+      assert.match(pmap.stdout, new RegExp(` ${pageSize / 1024}K r---- message\\.txt`));
+    }
+    child.stdin?.end("wait\nq\n");
+  }
+  assert.deepEqual(await ended, [0, null]);
+  assert.match(output, /\nunmapped\n$/);
+});
+
+test("ex-mmap ends cleanly behind a file of exactly a page", async (t) => {
+  const file = join(tempDir(t), "message.txt");
+  writeFileSync(file, "x".repeat(pageSize));
+  const output = outputOf(await run("ex-mmap", file));
+  assert.ok(output.startsWith(`${"x".repeat(pageSize)}\nbehind the page: undefined\n`));
+});
+
+test("ex-mmap prints the errno of a missing file, and of what cannot be mapped", async (t) => {
+  const folder = tempDir(t);
+  const missing = await run("ex-mmap", join(folder, "missing.txt"));
+  assert.deepEqual([missing.code, missing.stdout], [1, ""]);
+  assert.equal(missing.stderr, "error occurred in open(): 2 (ENOENT)\n");
+  const other = await run("ex-mmap", folder);
+  assert.deepEqual([other.code, other.stdout], [1, ""]);
+  assert.equal(other.stderr, "error occurred in mmap(): 19 (ENODEV)\n");
+});
+
+const whyNoCode = !["x64", "arm64"].includes(process.arch) && "needs machine code for this CPU";
+
+test("machine-code runs what it wrote", { skip: whyNoCode }, async () => {
+  assert.equal(outputOf(await run("machine-code")), "30 + 12 = 42\n");
+  assert.equal(outputOf(await run("machine-code", "-5", "7")), "-5 + 7 = 2\n");
+});
+
+test("write-xor-execute runs code that no page may both hold and change", {
+  skip: whyNoCode,
+}, async () => {
+  assert.deepEqual(
+    outputOf(await run("write-xor-execute"))
+      .trim()
+      .split("\n"),
+    ["written at rw-s, executed at r-xs", "30 + 12 = 42", "30 - 12 = 18"],
+  );
 });
 
 test("every example was run, and none is longer than 60 lines", () => {
