@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * An addon of the tests: what JavaScript cannot do by itself. It touches and calls plain addresses,
- * makes sockets, and sends a frame over the loopback device. Built by native-helper.ts; a failure is
- * a negative errno.
+ * An addon of the tests: what JavaScript cannot do by itself. It touches and calls plain
+ * addresses, makes sockets, and sends a frame over the loopback device. Built by native-helper.ts;
+ * a failure is a negative errno.
  */
 #define _GNU_SOURCE
 #include <node_api.h>
@@ -126,9 +126,10 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
       {"socket", make_socket}, {"send", send_text},
   };
   for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+    const char *name = table[i].name;
     napi_value function = NULL;
-    (void)napi_create_function(env, table[i].name, NAPI_AUTO_LENGTH, table[i].call, NULL, &function);
-    (void)napi_set_named_property(env, exports, table[i].name, function);
+    (void)napi_create_function(env, name, NAPI_AUTO_LENGTH, table[i].call, NULL, &function);
+    (void)napi_set_named_property(env, exports, name, function);
   }
   return exports;
 }

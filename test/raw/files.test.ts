@@ -1,6 +1,6 @@
-// What a file can be that the raw door maps: regular files on each file system, memory, devices, and
-// what has no memory to map. Each shows its content, or the error of the manual. Sockets are in
-// sockets.test.ts.
+// What a file can be that the raw door maps: regular files on each file system, memory, devices,
+// and what has no memory to map. Each shows its content, or the error of the manual. Sockets are
+// in sockets.test.ts.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -137,7 +137,7 @@ test("a mapping of a lower file of overlayfs does not follow the copy that a wri
   assert.deepEqual([raw.view(before, 1)[0], raw.view(after, 1)[0]], [5, 9]);
 });
 
-test("a memory file is mapped, and a seal against writing forbids a shared writable mapping", (t) => {
+test("a memory file is mapped, and sealed against writing it is not for shared writing", (t) => {
   const fd = memoryFile(t, pageSize, raw.MFD_CLOEXEC | raw.MFD_ALLOW_SEALING);
   const shared = mapRaw(t, { flags: MAP_SHARED, fd });
   raw.view(shared, 1)[0] = 9;

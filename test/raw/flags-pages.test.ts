@@ -1,5 +1,5 @@
-// Each flag of mmap(2) that says which pages stand when the call returns, and of what kind they are:
-// by the page tables and the counters of the kernel. The others are in flags.test.ts.
+// Each flag of mmap(2) that says which pages stand when the call returns, and of what kind they
+// are: by the page tables and the counters of the kernel. The others are in flags.test.ts.
 
 import assert from "node:assert/strict";
 import { closeSync, openSync, readdirSync, writeFileSync } from "node:fs";

@@ -1,6 +1,6 @@
 // Each flag of mmap(2) that says where a mapping lies and whose it is, or that the kernel ignores:
-// by the address, the rows of /proc/self/smaps, and the bytes of the file. Those that bring pages in
-// are in flags-pages.test.ts.
+// by the address, the rows of /proc/self/smaps, and the bytes of the file. Those that bring pages
+// in are in flags-pages.test.ts.
 
 import assert from "node:assert/strict";
 import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";

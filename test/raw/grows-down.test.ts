@@ -1,6 +1,6 @@
-// MAP_GROWSDOWN: a touch of the page below makes the mapping longer. The kernel does that inside the
-// fault, so the guard is not asked; what has grown belongs to the raw door like the rest. The touch is
-// made by the addon of the tests, in children, since one too far below ends the process.
+// MAP_GROWSDOWN: a touch of the page below makes the mapping longer. The kernel does that inside
+// the fault, so the guard is not asked; what has grown belongs to the raw door like the rest. The
+// touch is made by the addon of the tests, in children, since one too far below ends the process.
 
 import assert from "node:assert/strict";
 import test from "node:test";
@@ -25,7 +25,8 @@ raw.mmap(top, 2 * pageSize, raw.PROT_READ | raw.PROT_WRITE, kind, -1, 0);
 function areaUpTo(end) {
   for (const line of fs.readFileSync("/proc/self/maps", "utf8").split("\\n")) {
     const found = /^([0-9a-f]+)-([0-9a-f]+) (\\S+)/.exec(line);
-    if (found !== null && BigInt("0x" + found[2]) === end) return [BigInt("0x" + found[1]), found[3]];
+    if (found === null || BigInt("0x" + found[2]) !== end) continue;
+    return [BigInt("0x" + found[1]), found[3]];
   }
   return undefined;
 }

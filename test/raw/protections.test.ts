@@ -131,7 +131,7 @@ test("PROT_GROWSDOWN and PROT_GROWSUP are EINVAL for areas that do not grow so",
   assert.equal(permissionsAt(address), "rw-p");
 });
 
-test("protection bits that are none: mmap takes them without effect, mprotect refuses them", (t) => {
+test("protection bits that are none: mmap ignores them, mprotect refuses them", (t) => {
   const none = 0x4000_0000;
   const address = mapRaw(t, { prot: readWrite | none });
   assert.equal(permissionsAt(address), "rw-p");
