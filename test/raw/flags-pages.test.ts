@@ -8,7 +8,7 @@ import test from "node:test";
 import { pageSize } from "memmap";
 import * as raw from "memmap/raw";
 import { flagsAt, pageTable, smapsBytesAt, statusBytes } from "../helpers/proc-self.js";
-import { mapRaw, memoryFile, privateMemory } from "../helpers/raw-memory.js";
+import { mapRaw, memoryFile, privateMemory, readWrite } from "../helpers/raw-memory.js";
 import { fillHugePages, fillPool, whyNot } from "../helpers/root-powers.js";
 import { type Cleanup, needs, tempDir, undoAfter } from "../helpers/temp.js";
 
@@ -109,10 +109,11 @@ test(
     const missing = await fillHugePages(t, 2);
     if (missing) return t.skip(missing);
     const flags = privateMemory | raw.MAP_HUGETLB | raw.MAP_HUGE_2MB;
-    const address = mapRaw(t, { length: mebibyte2, flags });
+    const address = raw.mmap(null, mebibyte2 + 1, readWrite, flags, -1, 0);
+    undoAfter(t, () => raw.munmap(address, 2 * mebibyte2));
     assert.equal(smapsBytesAt(address, "KernelPageSize"), mebibyte2);
-    assert.equal(smapsBytesAt(address, "Size"), mebibyte2);
-    assert.deepEqual([...raw.view(address + BigInt(mebibyte2) - 1n, 1)], [0]);
+    assert.equal(smapsBytesAt(address, "Size"), 2 * mebibyte2);
+    assert.deepEqual([...raw.view(address + 2n * BigInt(mebibyte2) - 1n, 1)], [0]);
     const part = () => raw.munmap(address, pageSize);
     assert.throws(part, { code: "EINVAL", syscall: "munmap" });
     const uneven = { addr: address + BigInt(pageSize), length: mebibyte2 };
@@ -120,14 +121,22 @@ test(
   },
 );
 
-test("MAP_HUGETLB with MAP_HUGE_1GB: a page of 1 GiB", hugePages, async (t) => {
-  if (!raw.accepts("MAP_HUGE_1GB")) return t.skip("needs huge pages of 1 GiB");
+const isWithout1GiB = !raw.accepts("MAP_HUGE_1GB") && "needs huge pages of 1 GiB";
+
+test("MAP_HUGETLB with MAP_HUGE_1GB: an area of pages of 1 GiB", { skip: isWithout1GiB }, (t) => {
+  const flags = privateMemory | raw.MAP_HUGETLB | raw.MAP_HUGE_1GB | raw.MAP_NORESERVE;
+  const address = mapRaw(t, { length: gibibyte, flags });
+  assert.equal(address % BigInt(gibibyte), 0n);
+  assert.equal(smapsBytesAt(address, "KernelPageSize"), gibibyte);
+  assert.equal(pageTable(address, 1).present, 0);
+});
+
+test("MAP_HUGETLB with MAP_HUGE_1GB: one fault brings 1 GiB", hugePages, async (t) => {
+  if (isWithout1GiB) return t.skip(isWithout1GiB);
   const missing = await fillPool(t, gibibyte, 1);
   if (missing) return t.skip(missing);
   const flags = privateMemory | raw.MAP_HUGETLB | raw.MAP_HUGE_1GB;
   const address = mapRaw(t, { length: gibibyte, flags });
-  assert.equal(address % BigInt(gibibyte), 0n);
-  assert.equal(smapsBytesAt(address, "KernelPageSize"), gibibyte);
   raw.view(address + BigInt(gibibyte) - 1n, 1)[0] = 7;
   assert.equal(pageTable(address, 1).present, 1, "one fault brings the whole page");
 });
