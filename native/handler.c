@@ -34,6 +34,7 @@
 #include <unistd.h>
 
 #ifndef SEGV_ACCERR
+#define SEGV_MAPERR 1
 #define SEGV_ACCERR 2
 #endif
 
@@ -337,20 +338,29 @@ static unsigned reason_of(int signal, const siginfo_t *info, const struct mm_slo
   return signal == SIGBUS ? MM_FAULT_MISSING : MM_FAULT_PROTECTED;
 }
 
+/* Whether the page at an address is mapped. A touch of a guard region (MADV_GUARD_INSTALL) is told as
+ * one of addresses that nobody mapped; where really nothing is, nothing of ours is to be saved. */
+static bool is_mapped(const uint8_t *at) {
+  unsigned char resident;
+  return mincore((void *)at, 1, &resident) == 0;
+}
+
 /* Serves a fault in a range of ours; false when it is none, or cannot be served. */
 static bool serve(struct mm_guard *guard, int signal, const siginfo_t *info, const void *context) {
   uintptr_t address = (uintptr_t)info->si_addr;
   enum access access = access_of(context);
-  bool ours = signal == SIGBUS ? info->si_code != BUS_ADRALN : info->si_code == SEGV_ACCERR;
+  bool nothing = signal == SIGSEGV && info->si_code == SEGV_MAPERR;
+  bool ours = signal == SIGBUS ? info->si_code != BUS_ADRALN
+                               : nothing || info->si_code == SEGV_ACCERR;
   /* A code of 0 or less is a signal that somebody sent, and its address means nothing. */
   if (info->si_code <= 0 || !ours || access == ACCESS_OTHER) return false;
   while (atomic_flag_test_and_set_explicit(&guard->repairing, memory_order_acquire)) {
   }
   struct mm_slot *slot = slot_at(guard, address);
-  bool served = slot != NULL;
+  size_t index = slot == NULL ? 0 : (address - slot->base) / slot->page;
+  bool served = slot != NULL && !(nothing && !is_mapped((uint8_t *)slot->base + index * slot->page));
   bool counted = false;
   if (served) {
-    size_t index = (address - slot->base) / slot->page;
     struct fault fault = {.slot = slot, .index = index, .access = access};
     if (!is_served(guard, &fault)) {
       uint8_t page = slot->states == NULL ? 0 : slot->states[index];
