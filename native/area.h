@@ -74,6 +74,7 @@ int mm_raw_mseal(void *address, size_t length, unsigned long flags);
 int mm_raw_remap_file_pages(void *address, size_t length, const long last[3]);
 bool mm_raw_harms(int advice);
 int mm_raw_may_change(void *address, size_t length);
+void mm_raw_advised(void *address, size_t length, int advice);
 
 /* move.c */
 struct mm_move {

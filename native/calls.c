@@ -324,14 +324,23 @@ static napi_value process_madvise_call(napi_env env, napi_callback_info info) {
   if (args.failed) return NULL;
   const struct iovec *ranges = (const struct iovec *)(void *)bytes;
   size_t count = length / sizeof *ranges;
-  if (mm_raw_harms(advice) && !is_other_process(pidfd)) {
+  bool own = mm_raw_harms(advice) && !is_other_process(pidfd);
+  if (own) {
     for (size_t i = 0; i < count; i++) {
       int refused = mm_raw_may_change(ranges[i].iov_base, ranges[i].iov_len);
       if (refused != 0) return mm_number(env, refused);
     }
   }
-  return number_or_errno(
-      env, syscall(SYS_process_madvise, pidfd, ranges, count, advice, (unsigned)flags));
+  long result = syscall(SYS_process_madvise, pidfd, ranges, count, advice, (unsigned)flags);
+  int error = errno;
+  /* What a call reached that stopped halfway is not told by range: the rest is left aside. */
+  for (size_t i = 0, done = 0; own && result > 0 && i < count; i++) {
+    done += ranges[i].iov_len;
+    if (done > (size_t)result) break;
+    mm_raw_advised(ranges[i].iov_base, ranges[i].iov_len, advice);
+  }
+  errno = error;
+  return number_or_errno(env, result);
 }
 
 /* cacheStat(fd, offset, length, flags, out): fills five words. */

@@ -169,6 +169,7 @@ void mm_guard_unlock(struct mm_guard *guard, const sigset_t *saved);
 struct mm_slot *mm_guard_split(struct mm_slot *slot, size_t offset);
 void mm_guard_carry(struct mm_slot *slot, struct mm_slot *from);
 void mm_guard_forget(struct mm_slot *slot, size_t offset, size_t length);
+void mm_guard_advise(struct mm_slot *slot, size_t offset, size_t length, int advice);
 uint8_t *mm_guard_anchor(struct mm_slot *slot);
 int mm_guard_remap(struct mm_slot *slot, const struct mm_remap *job);
 size_t mm_guard_replaced(struct mm_slot *slot, size_t offset, size_t length, unsigned *reason);

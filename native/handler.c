@@ -338,9 +338,10 @@ static unsigned reason_of(int signal, const siginfo_t *info, const struct mm_slo
   return signal == SIGBUS ? MM_FAULT_MISSING : MM_FAULT_PROTECTED;
 }
 
-/* Whether the page at an address is mapped. A touch of a guard region (MADV_GUARD_INSTALL) is told as
- * one of addresses that nobody mapped; where really nothing is, nothing of ours is to be saved. */
-static bool is_mapped(const uint8_t *at) {
+/* Whether a page is mapped. A touch of a guard region (MADV_GUARD_INSTALL) is told as one of
+ * addresses that nobody mapped; where really nothing is, nothing of ours is to be saved. */
+static bool is_mapped(const struct mm_slot *slot, size_t index) {
+  uintptr_t at = slot->base + index * slot->page;
   unsigned char resident;
   return mincore((void *)at, 1, &resident) == 0;
 }
@@ -358,7 +359,7 @@ static bool serve(struct mm_guard *guard, int signal, const siginfo_t *info, con
   }
   struct mm_slot *slot = slot_at(guard, address);
   size_t index = slot == NULL ? 0 : (address - slot->base) / slot->page;
-  bool served = slot != NULL && !(nothing && !is_mapped((uint8_t *)slot->base + index * slot->page));
+  bool served = slot != NULL && (!nothing || is_mapped(slot, index));
   bool counted = false;
   if (served) {
     struct fault fault = {.slot = slot, .index = index, .access = access};

@@ -311,6 +311,17 @@ static int each_run(struct span span, int argument, int (*call)(void *, size_t, 
   return holes ? -ENOMEM : 0;
 }
 
+/* Advises also on what the guard has put aside of a range. The caller holds the lock. */
+static void advise_aside(struct span span, int advice) {
+  struct mm_area *area = mm_area_from(span.base);
+  for (; area != NULL && area->base < span.end; area = area->next) {
+    uintptr_t from = area->base > span.base ? area->base : span.base;
+    uintptr_t area_end = area->base + area->length;
+    uintptr_t to = area_end < span.end ? area_end : span.end;
+    if (area->live) mm_guard_advise(area->slot, from - area->base, to - from, advice);
+  }
+}
+
 /* madvise(2): applied to all that is mapped, before and behind a hole. */
 int mm_raw_madvise(void *address, size_t length, int advice) {
   struct span span;
@@ -324,6 +335,7 @@ int mm_raw_madvise(void *address, size_t length, int advice) {
     bool whole = !mm_area_any_reserved(span.base, span.end);
     result = whole ? mm_sys_madvise(address, length, advice)
                    : each_run(span, advice, mm_sys_madvise);
+    if (result == 0 || result == -ENOMEM) advise_aside(span, advice);
   }
   mm_areas_unlock();
   return mm_spare_give(result);
@@ -337,6 +349,15 @@ int mm_raw_may_change(void *address, size_t length) {
   bool foreign = mm_area_foreign(span.base, span.end);
   mm_areas_unlock();
   return foreign ? MM_FOREIGN : 0;
+}
+
+/* Another call has advised on a range, which this door was asked about before. */
+void mm_raw_advised(void *address, size_t length, int advice) {
+  struct span span;
+  if (!span_of(address, length, mm_sys_page_size(), &span)) return;
+  mm_areas_lock();
+  advise_aside(span, advice);
+  mm_areas_unlock();
 }
 
 /* A call that changes neither content nor mapping, on any memory of the process. It may wait for

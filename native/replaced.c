@@ -190,6 +190,20 @@ void mm_guard_forget(struct mm_slot *slot, size_t offset, size_t length) {
   mm_guard_unlock(guard, &saved);
 }
 
+/* Advises on the pages that were moved aside of a part of a range, as was advised on those in their
+ * place: they come back. */
+void mm_guard_advise(struct mm_slot *slot, size_t offset, size_t length, int advice) {
+  struct mm_guard *guard = mm_guard();
+  sigset_t saved;
+  mm_guard_lock(guard, &saved);
+  for (size_t i = 0; i < slot->stashed; i++) {
+    size_t start = slot->stash[i].index * slot->page;
+    if (start < offset || start + slot->page > offset + length) continue;
+    (void)mm_sys_madvise(slot->stash[i].page, slot->page, advice);
+  }
+  mm_guard_unlock(guard, &saved);
+}
+
 /* A page of the original shared mapping, for as long as the range is open; NULL before a fault. */
 uint8_t *mm_guard_anchor(struct mm_slot *slot) {
   struct mm_guard *guard = mm_guard();

@@ -87,6 +87,9 @@ export function mprotect(addr: Address, length: Size, prot: number): void {
 /**
  * Tells the kernel how pages will be used, or what to do with them, as madvise(2).
  *
+ * Pages that the guard had replaced after a fault (`MADV_GUARD_INSTALL` makes such) stay so until
+ * {@link mprotect}; what was advised on them holds from there on.
+ *
  * @param addr The first byte, at the beginning of a page.
  * @param length Bytes; 0 asks whether the kernel knows the advice.
  * @param advice One of `MADV_*`.

@@ -46,3 +46,48 @@ for (const [name, flags] of kinds) {
     });
   }
 }
+
+test(
+  "advice reaches pages that the guard has put aside until their protection is back",
+  options,
+  (t) => {
+    const pidfd = raw.pidfd_open(process.pid, 0);
+    t.after(() => raw.close(pidfd));
+    const calls = [
+      (addr: bigint) => raw.madvise(addr, pageSize, raw.MADV_DONTNEED),
+      (addr: bigint) => raw.madvise(addr, pageSize, raw.MADV_COLD),
+      (addr: bigint) =>
+        raw.process_madvise(pidfd, [{ addr, length: pageSize }], raw.MADV_DONTNEED, 0),
+    ];
+    const left = calls.map((call) => {
+      const address = raw.mmap(null, length, rw, raw.MAP_PRIVATE | raw.MAP_ANONYMOUS, -1, 0);
+      t.after(() => raw.munmap(address, length));
+      const bytes = raw.view(address, length).fill(1);
+      raw.mprotect(address, length, raw.PROT_NONE);
+      assert.deepEqual([bytes[0], bytes[pageSize]], [0, 0]);
+      assert.throws(() => raw.check(address, length), FaultError);
+      call(address);
+      raw.mprotect(address, length, rw);
+      return [bytes[0], bytes[pageSize]];
+    });
+    assert.deepEqual(left, [
+      [0, 1],
+      [1, 1],
+      [0, 1],
+    ]);
+  },
+);
+
+test("a guard that was removed after a touch does not come back", options, (t) => {
+  const address = raw.mmap(null, length, rw, raw.MAP_PRIVATE | raw.MAP_ANONYMOUS, -1, 0);
+  t.after(() => raw.munmap(address, length));
+  const bytes = raw.view(address, length).fill(1);
+  raw.madvise(address, length, raw.MADV_GUARD_INSTALL);
+  assert.equal(bytes[0], 0);
+  assert.throws(() => raw.check(address, length), FaultError);
+  raw.madvise(address, length, raw.MADV_GUARD_REMOVE);
+  raw.mprotect(address, length, rw);
+  bytes.fill(2);
+  raw.check(address, length);
+  assert.equal(bytes[0], 2);
+});
