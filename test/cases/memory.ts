@@ -1,5 +1,5 @@
-// Memory of the raw door for one case: pages with a content, a hole behind them, and what the kernel
-// says is in them, by system calls that no fault can come of.
+// Memory of the raw door for one case: pages with a content, a hole behind them, and what the
+// kernel says is in them, by system calls that no fault can come of.
 
 import { closeSync, openSync, readSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -95,8 +95,8 @@ export function open(t: Cleanup, path: string, flags: string | number): number {
 }
 
 /**
- * Does something with pages that end, or begin, at a hole; again when it fails, since another thread
- * may have got the hole.
+ * Does something with pages that end, or begin, at a hole; again when it fails, since another
+ * thread may have got the hole.
  */
 export function retry(body: () => void): void {
   for (let triesLeft = 3; triesLeft > 0; triesLeft--) {

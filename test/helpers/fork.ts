@@ -150,11 +150,17 @@ const answer = (value) => console.log(JSON.stringify(value));
 /** EFAULT, as a step answers it. */
 export const unreadable = -14;
 
-function compile(folder: string): string {
-  const source = join(folder, "fork.c");
-  const target = join(folder, "fork.node");
-  writeFileSync(source, library);
-  const args = ["-shared", "-fPIC", "-O1", "-Wall", source, "-o", target];
+/** What the compiler makes: a library that a runtime loads as an addon, or a program. */
+export type Product = "addon" | "program";
+
+/** Compiles C for the time of a test; returns the path of what came of it. */
+export function compile(t: Cleanup, product: Product, text: string): string {
+  const folder = tempDir(t);
+  const source = join(folder, "source.c");
+  const target = join(folder, product === "addon" ? "addon.node" : "program");
+  writeFileSync(source, text);
+  const kind = product === "addon" ? ["-shared", "-fPIC"] : [];
+  const args = [...kind, "-O1", "-Wall", source, "-o", target];
   const { status, stderr } = spawnSync(compiler, args, { encoding: "utf8" });
   assert.equal(status, 0, stderr);
   return target;
@@ -165,7 +171,7 @@ function compile(folder: string): string {
  * `answer()`. In it stand `raw`, `pageSize`, `filled()` and the steps for `inFork()`.
  */
 export async function forkedAnswer(t: Cleanup, code: string): Promise<unknown> {
-  const result = await runSource(`${header}\n${code}`, [compile(tempDir(t))]);
+  const result = await runSource(`${header}\n${code}`, [compile(t, "addon", library)]);
   assert.equal(result.code, 0, `${result.signal ?? ""} ${result.stdout}${result.stderr}`);
   const value: unknown = JSON.parse(result.stdout);
   return value;
