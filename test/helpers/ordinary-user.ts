@@ -12,6 +12,7 @@ import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { spawnSync } from "node:child_process";
 import { mapAnonymous, mapFile, mapFileSync, MemmapError, pageSize, SystemError } from "memmap";
+import * as raw from "memmap/raw"; // Loads the addon, which that user may not be able to read.
 
 /** Which error a call throws, as one line. */
 function failure(call) {
@@ -40,8 +41,8 @@ function dropRights() {
 `;
 
 /**
- * Runs the text of a module to its end. In it stand `memmap`'s names, `fs`, `assert`, `failure()`,
- * `limit()` and `dropRights()`, which makes the child an ordinary user.
+ * Runs the text of a module to its end. In it stand `memmap`'s names, `raw`, `fs`, `assert`,
+ * `failure()`, `limit()` and `dropRights()`, which makes the child an ordinary user.
  */
 export function runLimited(
   code: string,
