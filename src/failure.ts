@@ -74,6 +74,8 @@ function reasonOf(code: string, { syscall, hugePageSize = 0 }: FailedCall): stri
       return noMemory(syscall);
     case "ENOENT":
       return "no such file or directory";
+    case "ESRCH":
+      return "no such process";
     case "ENXIO":
       return "there is no device or reader behind it";
     case "ELOOP":
