@@ -1,7 +1,7 @@
 // Memory of the raw door for one case: pages with a content, a hole behind them, and what the
 // kernel says is in them, by system calls that no fault can come of.
 
-import { closeSync, openSync, readSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readSync, type Stats, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { MemmapError, pageSize, SystemError } from "memmap";
 import * as raw from "memmap/raw";
@@ -147,4 +147,17 @@ export function mapAligned(t: Cleanup, length: number, alignment: number): bigin
   t.after(() => raw.munmap(base, length + alignment));
   const unit = BigInt(alignment);
   return ((base + unit - 1n) / unit) * unit;
+}
+
+/**
+ * The object of a descriptor of the raw door, opened again by node:fs until the test ends: some
+ * runtimes work on no descriptor that they did not open.
+ */
+export function reopen(t: Cleanup, fd: number, flags: string): number {
+  return open(t, `/proc/self/fd/${fd}`, flags);
+}
+
+/** What the kernel says of the object of any descriptor. */
+export function statOf(fd: number): Stats {
+  return statSync(`/proc/self/fd/${fd}`);
 }

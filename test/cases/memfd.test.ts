@@ -1,0 +1,6 @@
+// Memory files: the cases of memfd.ts.
+
+import { testCases } from "./case.js";
+import { memfdCases } from "./memfd.js";
+
+testCases(memfdCases);
