@@ -92,7 +92,7 @@ static int map_anywhere(const struct mm_map_request *request, size_t page, void 
   (void)span_of(*out, request->length, page, &span);
   struct mm_area plan = area_of(request, span, page);
   result = mm_area_add(&plan);
-  if (result != 0) (void)mm_sys_munmap(*out, request->length);
+  if (result != 0) (void)mm_sys_munmap(*out, span.end - span.base);
   return result;
 }
 
@@ -139,14 +139,14 @@ int mm_raw_take(uintptr_t base, uintptr_t stop, void *owner) {
 
 /* Whether the file gives such a mapping at all: kernels unmap what stands at a fixed address before
  * they ask it. Without the flags that cost time. */
-static int try_elsewhere(const struct mm_map_request *request) {
+static int try_elsewhere(const struct mm_map_request *request, struct span span) {
   struct mm_map_request trial = *request;
   void *base;
   if ((request->flags & MAP_ANONYMOUS) != 0) return 0;
   trial.hint = NULL;
   trial.flags &= ~(MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_POPULATE | MAP_LOCKED);
   int result = mm_sys_mmap(&trial, &base);
-  if (result == 0) (void)mm_sys_munmap(base, request->length);
+  if (result == 0) (void)mm_sys_munmap(base, span.end - span.base);
   /* A pool may have no second set of pages to try with: the real call tells. */
   return result == -ENOMEM ? 0 : result;
 }
@@ -169,7 +169,7 @@ static int replace(const struct mm_map_request *request, struct span span, size_
   int result = mm_raw_take(span.base, span.end, request->owner);
   if (result == 0) result = mm_area_cut(span.base);
   if (result == 0) result = mm_area_cut(span.end);
-  if (result == 0) result = try_elsewhere(request);
+  if (result == 0) result = try_elsewhere(request, span);
   struct mm_area *made = result == 0 ? mm_area_make(&plan) : NULL;
   if (result == 0 && made == NULL) result = -ENOMEM;
   if (result == 0) {
