@@ -54,12 +54,12 @@ function countInMemory(check: Check, t: CaseContext): void {
 
 /** A descriptor of a socket: of a server that waits, on every runtime. */
 async function openSocket(t: CaseContext): Promise<number> {
-  const known = new Set(descriptors().keys());
+  const known = new Set(descriptors().values());
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(join(tempDir(t), "socket"), resolve));
   t.after(() => server.close());
   const found = [...descriptors()].find(
-    ([fd, name]) => !known.has(fd) && name.startsWith("socket:"),
+    ([, name]) => !known.has(name) && name.startsWith("socket:"),
   );
   return found?.[0] ?? -1;
 }

@@ -1,7 +1,15 @@
 // Memory of the raw door for one case: pages with a content, a hole behind them, and what the
 // kernel says is in them, by system calls that no fault can come of.
 
-import { closeSync, openSync, readSync, type Stats, statSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  openSync,
+  readFileSync,
+  readSync,
+  type Stats,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { MemmapError, pageSize, SystemError } from "memmap";
 import * as raw from "memmap/raw";
@@ -69,7 +77,9 @@ export function mapFilled(t: Cleanup, pageCount: number, plan: Plan = {}): bigin
 
 /** The content of pages that are filled with their numbers. */
 export function numbered(pageCount: number): Uint8Array {
-  return Uint8Array.from({ length: bytes(pageCount) }, (_, i) => Math.floor(i / pageSize) + 1);
+  const content = new Uint8Array(bytes(pageCount));
+  for (let i = 0; i < pageCount; i++) content.fill(i + 1, bytes(i), bytes(i + 1));
+  return content;
 }
 
 /** A memory file of this length until the test ends. */
@@ -126,6 +136,12 @@ export function peek(address: bigint): number {
 /** The first byte of each page, as the kernel reads it. */
 export function peekPages(address: bigint, pageCount: number): number[] {
   return Array.from({ length: pageCount }, (_, i) => peek(address + pages(i)));
+}
+
+/** Whether every large piece of anonymous memory gets huge pages at its first touch. */
+export function isAlwaysHuge(): boolean {
+  const setting = readFileSync("/sys/kernel/mm/transparent_hugepage/enabled", "utf8");
+  return setting.includes("[always]");
 }
 
 /** Makes huge pages now; again when the kernel says that it was in the way of something. */
