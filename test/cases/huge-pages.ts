@@ -1,5 +1,5 @@
-// Pages of the pool of huge pages: what they refuse, where they round, and how the pool counts them.
-// Each case has the pool for itself, so that its counters can be compared.
+// Pages of the pool of huge pages: what they refuse, where they round, and how the pool counts
+// them. Each case has the pool for itself, so that its counters can be compared.
 
 import { spawnSync } from "node:child_process";
 import * as fs from "node:fs";

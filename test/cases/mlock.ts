@@ -13,7 +13,7 @@ import * as memory from "./memory.js";
 
 const { bytes, pages } = memory;
 
-/* What locks nothing but with CAP_IPC_LOCK, or less than RLIMIT_MEMLOCK, which is 64 KiB and more. */
+/* What takes CAP_IPC_LOCK: RLIMIT_MEMLOCK, 64 KiB and more, is enough for all others. */
 const noRights = needs("root").skip;
 
 function sync(address: bigint, pageCount = 1): void {
@@ -220,7 +220,8 @@ const lockedFuture = `
 const lockedAll = `
   import * as raw from "memmap/raw";
   import { readFileSync } from "node:fs";
-  const locked = () => Number(/VmLck:\\s+(\\d+)/.exec(readFileSync("/proc/self/status", "utf8"))[1]);
+  const status = () => readFileSync("/proc/self/status", "utf8");
+  const locked = () => Number(/VmLck:\\s+(\\d+)/.exec(status())[1]);
   raw.mlockall(raw.MCL_CURRENT | raw.MCL_FUTURE | raw.MCL_ONFAULT);
   const all = locked();
   raw.munlockall();

@@ -1,5 +1,5 @@
-// Advice on the pages of a process, by its descriptor. The other process is the test itself: a child
-// gives the advice, and the test sees in its own smaps what came of it.
+// Advice on the pages of a process, by its descriptor. The other process is the test itself: a
+// child gives the advice, and the test sees in its own smaps what came of it.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
