@@ -144,15 +144,19 @@ export function isAlwaysHuge(): boolean {
   return setting.includes("[always]");
 }
 
-/** Makes huge pages now; again when the kernel says that it was in the way of something. */
+/**
+ * Makes huge pages now; again when the kernel says that something was in the way, or that it has no
+ * such piece of memory in this moment.
+ */
 export function collapse(address: bigint, length: number): void {
-  for (let triesLeft = 5; ; triesLeft--) {
+  for (let triesLeft = 10; ; triesLeft--) {
     try {
       raw.madvise(address, length, raw.MADV_COLLAPSE);
       return;
     } catch (error) {
-      const isBusy = error instanceof SystemError && /^(?:EAGAIN|EBUSY)$/.test(error.code);
+      const isBusy = error instanceof SystemError && /^(?:EAGAIN|EBUSY|ENOMEM)$/.test(error.code);
       if (!isBusy || triesLeft === 0) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
     }
   }
 }

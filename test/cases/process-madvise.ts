@@ -27,12 +27,13 @@ const adviser = `
     try {
       return raw.process_madvise(pidfd, ranges, Number(advice), 0);
     } catch (error) {
-      // A page is just on its way to a list of the kernel's, or leaves one.
-      if (triesLeft > 0 && ["EAGAIN", "EBUSY"].includes(error.code)) return advise(triesLeft - 1);
-      throw error;
+      // Something was in the way, or there is no piece of memory for a huge page in this moment.
+      if (triesLeft === 0 || !["EAGAIN", "EBUSY", "ENOMEM"].includes(error.code)) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
+      return advise(triesLeft - 1);
     }
   };
-  console.log(advise(5));`;
+  console.log(advise(10));`;
 
 interface Range {
   readonly address: bigint;
