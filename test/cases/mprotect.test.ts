@@ -1,0 +1,6 @@
+// Runs the cases of mprotect.ts.
+
+import { testCases } from "./case.js";
+import { mprotectCases } from "./mprotect.js";
+
+testCases(mprotectCases);
