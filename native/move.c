@@ -76,9 +76,10 @@ static int put_there(const struct mm_area *like, uintptr_t base, size_t length) 
 static int settle(const struct plan *plan, uintptr_t to) {
   int result = 0;
   size_t reach = plan->old_length < plan->length ? plan->old_length : plan->length;
-  struct mm_area *area = mm_area_from(plan->from);
-  while (area != NULL && area->base < plan->from_end && result == 0) {
-    uintptr_t at = area->base > plan->from ? area->base : plan->from;
+  for (uintptr_t at = plan->from; result == 0 && at < plan->from_end;) {
+    struct mm_area *area = mm_area_from(at);
+    if (area == NULL || area->base >= plan->from_end) break;
+    if (area->base > at) at = area->base;
     uintptr_t stop = end_of(area) < plan->from_end ? end_of(area) : plan->from_end;
     if (area->live && at - plan->from < reach) {
       size_t length = stop - at;
@@ -87,7 +88,7 @@ static int settle(const struct plan *plan, uintptr_t to) {
       if (stop == plan->from_end || length > rest) length = rest;
       result = put_there(area, to + (at - plan->from), length);
     }
-    area = mm_area_from(stop);
+    at = stop; /* an area may reach past the range */
   }
   return result;
 }
