@@ -4,7 +4,7 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -160,4 +160,39 @@ export function mountPlain(t: Cleanup, type: string, options = ""): string {
   run("mount", "-t", type, ...(options === "" ? [] : ["-o", options]), "none", place);
   undoAfter(t, () => run("umount", place));
   return place;
+}
+
+/* The groups of control (cgroups) of this process that can count memory, the older kind first. */
+function memoryGroups(): { folder: string; limit: string }[] {
+  const lines = readFileSync("/proc/self/cgroup", "utf8").split("\n");
+  const pathOf = (pattern: RegExp) => lines.map((line) => pattern.exec(line)?.[1]).find(Boolean);
+  const [older, newer] = [pathOf(/^\d+:memory:(.*)$/), pathOf(/^0::(.*)$/)];
+  return [
+    { folder: `/sys/fs/cgroup/memory${older ?? ""}`, limit: "memory.limit_in_bytes" },
+    { folder: `/sys/fs/cgroup${newer ?? ""}`, limit: "memory.max" },
+  ];
+}
+
+/**
+ * Makes a group of processes that may use so much memory together, inside the group of this
+ * process; it goes after the test. Whoever writes its number to `cgroup.procs` in its folder
+ * joins it. Undefined where the kernel or the place of this process allows no such group.
+ */
+export function makeMemoryGroup(t: Cleanup, bytesMax: number): string | undefined {
+  for (const { folder, limit } of memoryGroups()) {
+    const own = join(folder, `memmap-test-${process.pid}-${Date.now()}`);
+    try {
+      mkdirSync(own);
+    } catch {
+      continue;
+    }
+    undoAfter(t, () => rmdirSync(own));
+    try {
+      writeFileSync(join(own, limit), String(bytesMax), { flag: "r+" });
+      return own;
+    } catch {
+      // A group that does not count memory has no such file.
+    }
+  }
+  return undefined;
 }
