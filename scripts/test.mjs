@@ -6,9 +6,9 @@
 // file has a process of its own: a crash or a leak in one cannot be taken for another's.
 
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { RUNTIMES, runtimePath } from "./runtimes.mjs";
@@ -123,8 +123,20 @@ async function runTogether(path) {
     },
   });
   if (code === 0) return [];
-  const failed = [...text.matchAll(/^test at (out\/test\/\S+?\.js):/gm)].map(([, file]) => file);
+  const places = [...text.matchAll(/^test at (out\/test\/\S+?\.js):/gm)].map(([, file]) => file);
+  const failed = places.flatMap(testsDefinedAt);
   return failed.length === 0 ? ["see above"] : [...new Set(failed)];
+}
+
+/**
+ * The test files behind a place where tests are defined: a module that defines tests for others
+ * would pass alone, having none of its own, so those that import it stand for it.
+ */
+function testsDefinedAt(place) {
+  if (files.includes(place)) return [place];
+  const name = `/${basename(place)}"`;
+  const users = files.filter((file) => readFileSync(file, "utf8").includes(name));
+  return users.length === 0 ? ["see above"] : users;
 }
 
 /**
