@@ -102,12 +102,17 @@ function run(command: string, ...args: string[]): void {
   assert.equal(status, 0, `${command} ${args.join(" ")}: ${stderr}`);
 }
 
-/** Swaps to a file of its own for the time of the test. */
-export async function addSwap(t: Cleanup, mebibytes: number): Promise<void> {
+/** Swaps to a file of its own for the time of the test; `prepare` sees the file before that. */
+export async function addSwap(
+  t: Cleanup,
+  mebibytes: number,
+  prepare: (file: string) => void = () => {},
+): Promise<void> {
   await takePower(t, "swap");
   const file = join(tempDir(t), "swap");
   writeFileSync(file, new Uint8Array(mebibytes * 2 ** 20), { mode: 0o600 });
   run("mkswap", file);
+  prepare(file);
   run("swapon", file);
   undoAfter(t, () => run("swapoff", file));
 }
