@@ -2,11 +2,9 @@
 // the end after the file was cut, swap files, and the blocks of sparse files.
 
 import {
-  closeSync,
   constants,
   fstatSync,
   ftruncateSync,
-  openSync,
   readFileSync,
   readSync,
   writeFileSync,
@@ -34,8 +32,10 @@ function ext4Folder(t: CaseContext): string {
 
 /* Where a file may stand: on the disk, or in memory. */
 function openKinds(t: CaseContext, content: Uint8Array): number[] {
-  const fd = raw.memfd_create("case", 0);
-  t.after(() => raw.close(fd));
+  const made = raw.memfd_create("case", 0);
+  // Opened again by the runtime, since not every one uses descriptors that others have made.
+  const fd = openUntilEnd(t, `/proc/self/fd/${made}`, "r+");
+  raw.close(made);
   writeSync(fd, content, 0, content.length, 0);
   return [openFile(t, content), fd];
 }
@@ -104,9 +104,10 @@ interface SwapFile {
 function checkSwapFile(check: Check, t: CaseContext, { file, fd, address }: SwapFile): void {
   const source = mapPages(t, 1);
   raw.view(source, pageSize);
+  const path = makeArena(t).text(file);
   const open = (flags: number) => {
-    const opened = openSync(file, flags);
-    t.after(() => closeSync(opened));
+    const opened = syscall(t, "openat", 0, path, flags);
+    t.after(() => raw.close(opened));
     return opened;
   };
   check.refuses(() => syscall(t, "pwrite64", fd, source, 10, 0), "ETXTBSY");
@@ -115,7 +116,7 @@ function checkSwapFile(check: Check, t: CaseContext, { file, fd, address }: Swap
     const direct = open(constants.O_RDWR | (constants.O_DIRECT ?? 0));
     syscall(t, "pwrite64", direct, source, pageSize, 0);
   }, "ETXTBSY");
-  check.refuses(() => ftruncateSync(fd, pageSize), "ETXTBSY");
+  check.refuses(() => syscall(t, "ftruncate", fd, pageSize), "ETXTBSY");
   for (const mode of [0, punchHole, zeroRange]) {
     check.refuses(() => syscall(t, "fallocate", fd, mode, 0, 64 << 20), "ETXTBSY");
   }

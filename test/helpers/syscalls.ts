@@ -11,6 +11,7 @@ import type { Cleanup } from "./temp.js";
 
 const names = [
   "fallocate",
+  "ftruncate",
   "futex",
   "futex_waitv",
   "io_uring_register",
