@@ -10,25 +10,16 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { mapFileSync, pageSize } from "memmap";
 import * as raw from "memmap/raw";
 import { noCompiler } from "../helpers/compile.js";
+import { ext4Folder, noExt4, noExt4Here } from "../helpers/ext4.js";
 import { faultOf, mapPages, numbered, openFile, openUntilEnd } from "../helpers/raw-pages.js";
-import { addSwap, mountLoop, whyNoLoop, whyNot } from "../helpers/root-powers.js";
+import { addSwap, whyNot } from "../helpers/root-powers.js";
 import { makeArena, syscall } from "../helpers/syscalls.js";
-import { needs, tempDir } from "../helpers/temp.js";
+import { tempDir } from "../helpers/temp.js";
 import type { Case, CaseContext, Check } from "./case.js";
-
-const ext4Here = needs({ fileSystem: "ext4", at: tmpdir() });
-
-/* Why there is no folder on ext4: neither the one for temporary files nor a mounted one. */
-const noExt4 = ext4Here.skip && whyNoLoop("ext4");
-
-function ext4Folder(t: CaseContext): string {
-  return ext4Here.skip ? mountLoop(t, "ext4") : tempDir(t);
-}
 
 /* Where a file may stand: on the disk, or in memory. */
 function openKinds(t: CaseContext, content: Uint8Array): number[] {
@@ -190,7 +181,7 @@ export const fsCases: readonly Case[] = [
   {
     id: "xfstests:generic/569",
     says: "a file that the kernel swaps to is neither written, mapped for writing nor cut",
-    skip: whyNot("swap") || ext4Here.skip || noCompiler,
+    skip: whyNot("swap") || noExt4Here || noCompiler,
     run: async (check, t) => {
       let swapFile: SwapFile | undefined;
       await addSwap(t, 8, (file) => {

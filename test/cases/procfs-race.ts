@@ -1,14 +1,11 @@
 // A process that changes its areas while another one reads its maps, for procfs.ts.
 
-import { closeSync, existsSync, openSync, readFileSync, readSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
+import { closeSync, openSync, readSync } from "node:fs";
 import { pageSize } from "memmap";
-import { runProgramIn } from "../guard/program.js";
+import { withPeer } from "../helpers/peer.js";
 import { makeQuery, noQuery, type Query } from "../helpers/procmap-query.js";
 import { pages } from "../helpers/raw-pages.js";
 import { makeArena } from "../helpers/syscalls.js";
-import { tempDir } from "../helpers/temp.js";
 import type { CaseContext, Check } from "./case.js";
 
 /** An address as the rows of maps have it. */
@@ -19,7 +16,6 @@ export function hex(address: bigint): string {
 /* Splits, merges, shortens and replaces areas until a file appears; four pages apart, so that they
    are never neighbours, between as many rows as fill several pages. */
 const changing = `
-  const raw = await import("memmap/raw");
   const { PROT_READ, PROT_WRITE, PROT_NONE, MAP_PRIVATE, MAP_ANONYMOUS, MAP_FIXED } = raw;
   const kind = MAP_PRIVATE | MAP_ANONYMOUS;
   const page = BigInt(pageSize);
@@ -29,9 +25,8 @@ const changing = `
   const areas = [];
   for (let i = 1n; i < 600n; i += 6n) areas.push(place + i * page);
   for (const at of areas) raw.mmap(at, 3 * pageSize, rw, kind | MAP_FIXED, -1, 0);
-  fs.writeFileSync(folder + "/new", JSON.stringify({ pid: process.pid, place: String(place) }));
-  fs.renameSync(folder + "/new", folder + "/ready");
-  for (let round = 0; !fs.existsSync(folder + "/stop"); round++) {
+  ready({ pid: process.pid, place: String(place) });
+  while (!isStopped()) {
     for (const [i, at] of areas.entries()) {
       if (i % 3 === 0) {
         raw.mprotect(at + page, pageSize, PROT_READ);
@@ -116,24 +111,20 @@ function queryAll(watch: Watch, query: Query): void {
 
 /** Reads and asks for the areas of a process that changes them meanwhile. */
 export async function checkRace(check: Check, t: CaseContext): Promise<void> {
-  const folder = tempDir(t);
-  const ended = runProgramIn([folder], changing, { timeoutMs: 20_000 });
-  const ready = join(folder, "ready");
-  while (!existsSync(ready)) await sleep(5);
-  const { pid, place } = JSON.parse(readFileSync(ready, "utf8"));
-  const first = BigInt(place);
-  const watch: Watch = { check, first, allowed: rowsAllowed(first), seen: new Set() };
-  const fd = openSync(`/proc/${pid}/maps`, "r");
-  try {
-    for (let round = 0; round < 150; round++) readAll(watch, fd);
-    const query = noQuery ? undefined : makeQuery(t, fd, makeArena(t));
-    for (let round = 0; query !== undefined && round < 20; round++) queryAll(watch, query);
-  } finally {
-    closeSync(fd);
-    writeFileSync(join(folder, "stop"), "");
-  }
-  const { code, stderr } = await ended;
-  check.equal(code, 0, stderr);
-  const states = [...watch.seen].filter((row) => row.endsWith("rw-p")).length;
+  const seen = new Set<string>();
+  const answer = await withPeer(t, { code: changing }, ({ pid, place }) => {
+    const first = BigInt(String(place));
+    const watch: Watch = { check, first, allowed: rowsAllowed(first), seen };
+    const fd = openSync(`/proc/${pid}/maps`, "r");
+    try {
+      for (let round = 0; round < 150; round++) readAll(watch, fd);
+      const query = noQuery ? undefined : makeQuery(t, fd, makeArena(t));
+      for (let round = 0; query !== undefined && round < 20; round++) queryAll(watch, query);
+    } finally {
+      closeSync(fd);
+    }
+  });
+  check.deepEqual(answer, { ended: true });
+  const states = [...seen].filter((row) => row.endsWith("rw-p")).length;
   check.ok(states > 100, `${states} rows of the areas: nothing changed meanwhile`);
 }
