@@ -40,6 +40,8 @@ const source = `
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define EXPORT __attribute__((visibility("default")))
+
 static const struct { const char *name; long number; } calls[] = {
 ${names.map((name) => `  {"${name}", SYS_${name}},`).join("\n")}
 };
@@ -85,8 +87,7 @@ static napi_value by_name(napi_env env, napi_callback_info info) {
   return function == NULL ? NULL : number(env, function(a[0], a[1], a[2]));
 }
 
-__attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env env,
-                                                                          napi_value exports) {
+EXPORT napi_value napi_register_module_v1(napi_env env, napi_value exports) {
   napi_value function;
   napi_create_function(env, "syscall", NAPI_AUTO_LENGTH, by_number, NULL, &function);
   napi_set_named_property(env, exports, "syscall", function);
