@@ -74,7 +74,7 @@ export const pagemapCases: readonly Case[] = [
   },
   waiting(
     "ksft-mm:pagemap_ioctl:fresh",
-    "a scan finds nothing written in fresh memory, all of it once filled, and nothing after a reset",
+    "a scan finds nothing in fresh memory, all of it once filled, and nothing after a reset",
   ),
   waiting(
     "ksft-mm:pagemap_ioctl:pattern",

@@ -9,8 +9,9 @@ import type { CaseContext, Check } from "./case.js";
 /* Two huge pages at a border of one, all of it written. */
 const peer = `
   const size = 2 ** 22;
-  const { PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS } = raw;
-  const place = raw.mmap(null, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const rw = raw.PROT_READ | raw.PROT_WRITE;
+  const kind = raw.MAP_PRIVATE | raw.MAP_ANONYMOUS;
+  const place = raw.mmap(null, 2 * size, rw, kind, -1, 0);
   const address = place + ((-place % BigInt(size)) + BigInt(size)) % BigInt(size);
   const view = raw.view(address, size).fill(7);
   ready({ pid: process.pid, address: String(address) });

@@ -290,7 +290,7 @@ export const probeCases: readonly Case[] = [
   ...pageEnds,
   {
     id: "probe:shmem-pageout-without-swap",
-    says: "paged-out memory of a memory file leaves the page table and stays in memory without swap",
+    says: "page-out of a memory file without swap empties the page table, and frees nothing",
     skip: needs({ kernel: "5.4" }).skip,
     run: checkPageOut,
   },
@@ -315,7 +315,7 @@ export const probeCases: readonly Case[] = [
   },
   {
     id: "probe:seal-exec-implies-write",
-    says: "F_SEAL_EXEC on executable memory seals writing too, so that a writable mapping forbids it",
+    says: "F_SEAL_EXEC on executable memory seals writing too: a writable mapping forbids it",
     skip: !raw.accepts("F_SEAL_EXEC") && "needs a kernel with F_SEAL_EXEC",
     run: (check, t) => {
       const fd = memoryFile(t, numbered(1), raw.MFD_ALLOW_SEALING | raw.MFD_EXEC);
@@ -332,7 +332,7 @@ export const probeCases: readonly Case[] = [
   },
   {
     id: "probe:process_madvise-remote-set",
-    says: "of all advice another process takes WILLNEED, COLD, PAGEOUT and COLLAPSE; oneself takes any",
+    says: "another process takes WILLNEED, COLD, PAGEOUT and COLLAPSE alone; oneself takes any",
     skip: needs("root", { kernel: "6.13" }).skip,
     run: checkRemoteAdvice,
   },

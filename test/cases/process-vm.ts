@@ -27,7 +27,7 @@ function withHole(t: CaseContext, body: (hole: bigint) => void): void {
 export const processVmCases: readonly Case[] = [
   {
     id: "gvisor:proc.cc:ProcPidMem:Read",
-    says: "/proc/self/mem is read and written at the address as offset, and has no end to seek from",
+    says: "/proc/self/mem has addresses for offsets, and no end to seek from",
     skip: noCompiler,
     run: (check, t) => {
       const fd = openMemory(t);

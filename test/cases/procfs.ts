@@ -116,7 +116,7 @@ export const procfsCases: readonly Case[] = [
   },
   {
     id: "gvisor:smaps.cc:SharedReadOnlyFile",
-    says: "a shared mapping of a descriptor for reading is s in maps, but neither sh nor mw in smaps",
+    says: "a shared mapping of a file open for reading is s in maps, but not sh or mw in smaps",
     run: (check, t) => {
       const { fd } = makeFile(t, "r");
       const address = mapPages(t, 2, { fd, prot: PROT_READ, flags: MAP_SHARED | MAP_POPULATE });

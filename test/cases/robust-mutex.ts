@@ -1,5 +1,5 @@
-// Robust mutexes of the C library in files that memmap maps, for futex-ipc.ts: what their next owner
-// gets when the last one has died.
+// Robust mutexes of the C library in files that memmap maps, for futex-ipc.ts: what their next
+// owner gets when the last one has died.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";

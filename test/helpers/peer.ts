@@ -33,8 +33,8 @@ export interface PeerPlan {
 }
 
 /**
- * Runs a program until it calls `ready(facts)`, then the body with these facts, and then the program
- * to its end, which comes when `isStopped()`. Returns what it answers.
+ * Runs a program until it calls `ready(facts)`, then the body with these facts, and then the
+ * program to its end, which comes when `isStopped()`. Returns what it answers.
  */
 export async function withPeer(
   t: Cleanup,
