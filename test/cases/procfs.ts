@@ -28,12 +28,14 @@ function makeFile(t: CaseContext, flags: string): { path: string; fd: number } {
   return { path, fd: openUntilEnd(t, path, flags) };
 }
 
-/* Why the kernel keeps no names of anonymous areas; false where it does. */
 function whyNoNames(): string | false {
   using mapping = mapAnonymous(pageSize, { name: "memmap case" });
   const isNamed = areasNamed("[anon:memmap case]").some(({ start }) => start === mapping.address);
   return !isNamed && "needs a kernel that names anonymous areas";
 }
+
+/** Why no area can be named here; false where one can. */
+export const noAreaNames: string | false = whyNoNames();
 
 function checkQueries(check: Check, t: CaseContext): void {
   const maps = openUntilEnd(t, "/proc/self/maps", "r");
@@ -86,7 +88,7 @@ export const procfsCases: readonly Case[] = [
   {
     id: "gvisor:proc.cc:ProcSelfMaps:AnonNameFile",
     says: "the mapping of a file takes no name, and its row stays as it was",
-    skip: noCompiler || whyNoNames(),
+    skip: noCompiler || noAreaNames,
     run: (check, t) => {
       const arena = makeArena(t);
       const setName = (address: bigint) =>
