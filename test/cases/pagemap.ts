@@ -33,7 +33,6 @@ function frameOf(entry: bigint | undefined): bigint {
 const limited = `
   const { createRequire } = await import("node:module");
   const addon = createRequire(import.meta.url)(process.argv[2]);
-  const raw = await import("memmap/raw");
   const kind = raw.MAP_PRIVATE | raw.MAP_ANONYMOUS;
   const address = raw.mmap(null, pageSize, raw.PROT_READ | raw.PROT_WRITE, kind, -1, 0);
   raw.view(address, 1)[0] = 1;

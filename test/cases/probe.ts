@@ -84,7 +84,6 @@ function whyNoRing(): string | false {
 
 async function checkZero(check: Check): Promise<void> {
   const code = `
-    const raw = await import("memmap/raw");
     const flags = raw.MAP_PRIVATE | raw.MAP_ANONYMOUS | raw.MAP_FIXED;
     const map = () => raw.mmap(0n, pageSize, raw.PROT_READ, flags, -1, 0);
     const address = map();
