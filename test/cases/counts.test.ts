@@ -13,6 +13,7 @@ import {
   summaryTable,
   whyNotReference,
 } from "./counts.js";
+import { idsByTopic } from "./ids.js";
 import { needsPager } from "./waiting.js";
 
 const path = fileURLToPath(new URL("../../../docs/conformance.md", import.meta.url));
@@ -22,6 +23,17 @@ const hint = "run node scripts/conformance.mjs";
 
 test("the document has a row for each case, with its words and its file", () => {
   assert.equal(partOf(document, "cases"), caseTables(cases), hint);
+});
+
+test("every id stands in exactly one list", () => {
+  const known = Object.values(idsByTopic).flat();
+  const listed = cases.map(({ item }) => item.id);
+  const isTwice = (id: string, i: number, ids: readonly string[]) => ids.indexOf(id) !== i;
+  assert.equal(new Set(known).size, 238);
+  const missing = known.filter((id) => !listed.includes(id));
+  const unknown = listed.filter((id) => !known.includes(id));
+  const twice = listed.filter(isTwice);
+  assert.deepEqual({ missing, unknown, twice }, { missing: [], unknown: [], twice: [] });
 });
 
 test("each list of cases is run by a test file of its name", () => {
