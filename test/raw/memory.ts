@@ -1,0 +1,130 @@
+// What the tests of this folder stand on: mappings of the raw door that go after the test, files
+// with known content, and looks at memory through the kernel, which raise no fault.
+
+import assert from "node:assert/strict";
+import { closeSync, openSync, readSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { FaultError, MemmapError, pageSize } from "memmap";
+import * as raw from "memmap/raw";
+import { areasOf } from "../helpers/proc-self.js";
+import { type Cleanup, needs, tempDir } from "../helpers/temp.js";
+
+/** Readable and writable. */
+export const rw: number = raw.PROT_READ | raw.PROT_WRITE;
+
+/** Memory without a file, of this process alone. */
+export const anonymous: number = raw.MAP_PRIVATE | raw.MAP_ANONYMOUS;
+
+/** Where a test finds a file system of a kind, and the condition for it. */
+export const onExt4: { skip: string | false } = needs({ fileSystem: "ext4", at: tmpdir() });
+export const onTmpfs: { skip: string | false } = needs({ fileSystem: "tmpfs", at: "/dev/shm" });
+
+/** The bytes of some pages, as a distance between addresses. */
+export function pages(count: number): bigint {
+  return BigInt(count * pageSize);
+}
+
+/** What to map, other than readable and writable memory, or a shared mapping of a descriptor. */
+export interface MapPlan {
+  readonly prot?: number;
+  readonly flags?: number;
+  readonly fd?: number;
+  readonly offset?: number;
+  readonly at?: bigint;
+}
+
+/** Maps bytes, which go after the test. */
+export function map(t: Cleanup, length: number, plan: MapPlan = {}): bigint {
+  const { prot = rw, fd = -1, offset = 0, at = null } = plan;
+  const flags = plan.flags ?? (fd < 0 ? anonymous : raw.MAP_SHARED);
+  const address = raw.mmap(at, length, prot, flags, fd, offset);
+  t.after(() => unmap(address, length));
+  return address;
+}
+
+/** Unmaps what is still there; a hole that a test has made may be somebody else's by now. */
+function unmap(address: bigint, length: number): void {
+  try {
+    raw.munmap(address, length);
+  } catch (error) {
+    if (!(error instanceof MemmapError)) throw error;
+  }
+}
+
+/** The path of a new file with this content, below `base`. */
+export function makeFile(t: Cleanup, content: Uint8Array, base?: string): string {
+  const path = join(tempDir(t, base), "data.bin");
+  writeFileSync(path, content);
+  return path;
+}
+
+/** Opens a file until the test ends. */
+export function openUntilEnd(t: Cleanup, path: string, flags = "r+"): number {
+  const fd = openSync(path, flags);
+  t.after(() => closeSync(fd));
+  return fd;
+}
+
+/** Pages, each filled with its number, from 1 on. */
+export function numbered(pageCount: number): Buffer {
+  const content = Buffer.alloc(pageCount * pageSize);
+  for (let i = 0; i < pageCount; i++) content.fill(i + 1, i * pageSize, (i + 1) * pageSize);
+  return content;
+}
+
+/** The bytes at an address as the kernel reads them; undefined for what it cannot read. */
+export function peek(address: bigint, length = 1): Buffer | undefined {
+  const bytes = Buffer.alloc(length);
+  const fd = openSync("/proc/self/mem", "r");
+  try {
+    return readSync(fd, bytes, 0, length, Number(address)) === length ? bytes : undefined;
+  } catch {
+    return undefined;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** The first byte of each page, as the kernel reads it. */
+export function firstBytes(address: bigint, pageCount: number): (number | undefined)[] {
+  return Array.from({ length: pageCount }, (_, i) => peek(address + pages(i))?.[0]);
+}
+
+/** How many bytes between two addresses are mapped, by anybody. */
+export function mappedBytes(address: bigint, length: number): bigint {
+  const end = address + BigInt(length);
+  let sum = 0n;
+  for (const area of areasOf()) {
+    const from = area.start > address ? area.start : address;
+    const to = area.end < end ? area.end : end;
+    if (from < to) sum += to - from;
+  }
+  return sum;
+}
+
+/** The fault that a touch leaves in a range of one mapping. */
+export function faultOf(address: bigint, length: number, touch: () => void): FaultError {
+  raw.check(address, length);
+  touch();
+  try {
+    raw.check(address, length);
+  } catch (error) {
+    if (error instanceof FaultError) return error;
+    throw error;
+  }
+  return assert.fail("the touch was no fault");
+}
+
+/** Runs what works in a hole again when it fails: another thread may have got the hole. */
+export function retry(body: () => void): void {
+  for (let triesLeft = 3; triesLeft > 0; triesLeft--) {
+    try {
+      body();
+      return;
+    } catch {
+      // The last failure alone counts.
+    }
+  }
+  body();
+}
