@@ -66,6 +66,19 @@ export function openUntilEnd(t: Cleanup, path: string, flags = "r+"): number {
   return fd;
 }
 
+/** A path to what a descriptor of the raw door stands for, which Deno's `node:fs` does not know. */
+export function pathOf(fd: number): string {
+  return `/proc/self/fd/${fd}`;
+}
+
+/** A memory file of some pages, each filled with its number, until the test ends. */
+export function memoryFile(t: Cleanup, pageCount: number, flags = 0): number {
+  const fd = raw.memfd_create("memmap-test", raw.MFD_CLOEXEC | flags);
+  t.after(() => raw.close(fd));
+  writeFileSync(pathOf(fd), numbered(pageCount));
+  return fd;
+}
+
 /** Pages, each filled with its number, from 1 on. */
 export function numbered(pageCount: number): Buffer {
   const content = Buffer.alloc(pageCount * pageSize);
