@@ -141,3 +141,8 @@ export function retry(body: () => void): void {
   }
   body();
 }
+
+/** The call fails with this code. */
+export function refuses(call: () => unknown, code: string): void {
+  assert.throws(call, { code });
+}
