@@ -377,8 +377,9 @@ int mm_raw_each(void *address, size_t length, int argument, int (*call)(void *, 
 /* mincore(2) for whole pages; `vector` has a byte for each. */
 int mm_raw_mincore(void *address, size_t length, unsigned char *vector) {
   uintptr_t base = (uintptr_t)address;
+  bool aligned = base % mm_sys_page_size() == 0; /* else the kernel refuses it, whatever is there */
   mm_areas_lock();
-  bool reserved = mm_area_any_reserved(base, base + length);
+  bool reserved = aligned && mm_area_any_reserved(base, base + length);
   mm_areas_unlock();
   return reserved ? -ENOMEM : mm_sys_mincore(address, length, vector);
 }
