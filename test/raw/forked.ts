@@ -137,6 +137,9 @@ interface Addon {
 
 let addon: Addon | undefined;
 
+/** The child that lives: another one would hold the pipes by which it is ended. */
+let living: Forked | undefined;
+
 function load(t: Cleanup): Addon {
   if (addon !== undefined) return addon;
   const file = join(tempDir(t), "forked.c");
@@ -152,7 +155,7 @@ function load(t: Cleanup): Addon {
   return loaded;
 }
 
-/** A child of this process; there is one at a time. */
+/** A child of this process; there is one at a time, so that another one ends it. */
 export class Forked {
   readonly pid: number;
   readonly #addon: Addon;
@@ -160,9 +163,11 @@ export class Forked {
 
   /** Forks; the child ends with the test, if not before. */
   constructor(t: Cleanup) {
+    living?.end();
     this.#addon = load(t);
     this.pid = this.#addon.begin();
     assert.ok(this.pid > 0, `fork failed: ${this.pid}`);
+    living = this;
     t.after(() => this.end());
   }
 
@@ -190,6 +195,7 @@ export class Forked {
   end(): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
+    living = undefined;
     assert.equal(this.#addon.end(this.pid), 0, "the child did not end by itself");
   }
 }
