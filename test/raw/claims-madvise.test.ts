@@ -6,11 +6,12 @@ import { readFileSync, statSync } from "node:fs";
 import test from "node:test";
 import { pageSize } from "memmap";
 import * as raw from "memmap/raw";
+import { cannotFork } from "../helpers/fork.js";
 import { limitedOutput } from "../helpers/ordinary-user.js";
 import { flagsAt, pageTable, smapsBytesAt } from "../helpers/proc-self.js";
 import { fillHugePages, whyNot } from "../helpers/root-powers.js";
-import { type Cleanup, needs } from "../helpers/temp.js";
-import { Forked, noFork } from "./forked.js";
+import { type Cleanup, needs, undoAfter } from "../helpers/temp.js";
+import { Forked } from "./forked.js";
 import {
   anonymous,
   firstBytes,
@@ -172,7 +173,6 @@ test("POPULATE tells what cannot be had: EFAULT behind the end, EINVAL without p
 
 test("advice for failing memory is EPERM for ordinary users, or not built in", async () => {
   const stdout = await limitedOutput(`
-    import * as raw from "memmap/raw";
     dropRights();
     const address = raw.mmap(null, pageSize, 3, raw.MAP_PRIVATE | raw.MAP_ANONYMOUS, -1, 0);
     const ask = (advice) => failure(() => raw.madvise(address, pageSize, advice)).split(" | ")[1];
@@ -209,13 +209,13 @@ test("a guard page has no content, and is zeros when the guard is taken away", (
 
 // ==== process_madvise ============================================================================
 
-const forks = { skip: noFork || needs("root").skip };
+const forks = { skip: cannotFork || needs("root").skip };
 
 test("process_madvise advises on another process, and says how many bytes", forks, (t) => {
   const address = filled(t, 4, shared);
   const child = new Forked(t);
   const pidfd = raw.pidfd_open(child.pid, 0);
-  t.after(() => raw.close(pidfd));
+  undoAfter(t, () => raw.close(pidfd));
   const ranges = [
     { addr: address, length: pageSize },
     { addr: address + pages(2), length: 2 * pageSize },
@@ -256,7 +256,7 @@ test(
 test("process_madvise refuses what is no process, and more ranges than the system takes", (t) => {
   const address = filled(t, 1);
   const pidfd = raw.pidfd_open(process.pid, 0);
-  t.after(() => raw.close(pidfd));
+  undoAfter(t, () => raw.close(pidfd));
   const range = { addr: address, length: pageSize };
   refuses(() => raw.process_madvise(-1, [range], raw.MADV_COLD, 0), "EBADF");
   const many = new Array(1025).fill(range);

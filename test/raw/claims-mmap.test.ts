@@ -12,7 +12,7 @@ import { limitedOutput } from "../helpers/ordinary-user.js";
 import { areaAt, permissionsAt } from "../helpers/proc-self.js";
 import { fillHugePages, mountPlain, whyNot } from "../helpers/root-powers.js";
 import { runtimeName } from "../helpers/runtime.js";
-import { needs, tempDir } from "../helpers/temp.js";
+import { needs, tempDir, undoAfter } from "../helpers/temp.js";
 import {
   anonymous,
   faultOf,
@@ -94,7 +94,7 @@ test("the protection must not go beyond what the descriptor was opened for", (t)
   };
   const reading = openUntilEnd(t, path, "r");
   const writing = openSync(path, "a");
-  t.after(() => closeSync(writing));
+  undoAfter(t, () => closeSync(writing));
   refuses(() => mapAs(rw, raw.MAP_SHARED, reading), "EACCES");
   mapAs(rw, raw.MAP_PRIVATE, reading);
   for (const flags of [raw.MAP_SHARED, raw.MAP_PRIVATE]) {
@@ -106,7 +106,7 @@ test("the protection must not go beyond what the descriptor was opened for", (t)
 test("a file that is for appending only has no shared writable mapping", needs("root"), (t) => {
   const path = makeFile(t, numbered(1));
   if (spawnSync("chattr", ["+a", path]).status !== 0) return t.skip("needs chattr and its files");
-  t.after(() => spawnSync("chattr", ["-a", path]));
+  undoAfter(t, () => spawnSync("chattr", ["-a", path]));
   try {
     const fd = openSync(path, "as+");
     const mapIt = () => raw.mmap(null, pageSize, rw, raw.MAP_SHARED, fd, 0);
@@ -119,7 +119,7 @@ test("a file that is for appending only has no shared writable mapping", needs("
 
 test("a descriptor that is none is EBADF, a folder is ENODEV on Linux, and not EACCES", (t) => {
   const folder = openSync(tempDir(t), "r");
-  t.after(() => closeSync(folder));
+  undoAfter(t, () => closeSync(folder));
   const mapIt = (fd: number) => raw.mmap(null, pageSize, raw.PROT_READ, raw.MAP_SHARED, fd, 0);
   refuses(() => mapIt(-1), "EBADF");
   refuses(() => mapIt(1_000_000), "EBADF");
@@ -150,7 +150,6 @@ test("a file that is sealed against writing has no shared writable mapping: EPER
 
 test("RLIMIT_DATA bounds private writable memory, and no other", async () => {
   const stdout = await limitedOutput(`
-    import * as raw from "memmap/raw";
     const { PROT_READ, PROT_WRITE, MAP_SHARED, MAP_PRIVATE, MAP_ANONYMOUS } = raw;
     const size = 2 ** 33;
     const status = fs.readFileSync("/proc/self/status", "utf8");
@@ -220,7 +219,6 @@ test(
   tooMany,
   async () => {
     const stdout = await limitedOutput(`
-    import * as raw from "memmap/raw";
     const bound = Number(fs.readFileSync("/proc/sys/vm/max_map_count", "utf8"));
     const page = BigInt(pageSize);
     const flags = raw.MAP_PRIVATE | raw.MAP_ANONYMOUS;
@@ -249,7 +247,7 @@ test("huge pages are mapped and unmapped in whole huge pages", {
   if (problem) return t.skip(problem);
   const huge = 2 * 2 ** 20;
   const fd = raw.memfd_create("huge", raw.MFD_CLOEXEC | raw.MFD_HUGETLB);
-  t.after(() => raw.close(fd));
+  undoAfter(t, () => raw.close(fd));
   refuses(() => raw.mmap(null, huge, rw, raw.MAP_SHARED, fd, pageSize), "EINVAL");
   const address = raw.mmap(
     null,

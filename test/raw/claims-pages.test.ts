@@ -155,7 +155,6 @@ test(
   needs("root"),
   async () => {
     const stdout = await limitedOutput(`
-    import * as raw from "memmap/raw";
     const locked = () => /VmLck:\\s+(\\d+)/.exec(fs.readFileSync("/proc/self/status", "utf8"))[1] > 0;
     const { MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT } = raw;
     const size = 8 * pageSize;
@@ -188,7 +187,6 @@ test(
 
 test("an ordinary user locks raw memory up to RLIMIT_MEMLOCK", async () => {
   const stdout = await limitedOutput(`
-    import * as raw from "memmap/raw";
     limit("memlock", 65536);
     dropRights();
     const { MAP_PRIVATE, MAP_ANONYMOUS, MAP_LOCKED } = raw;

@@ -3,23 +3,19 @@
 // memory that is not there is an EFAULT and no signal.
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
-import { type Cleanup, tempDir } from "../helpers/temp.js";
+import { compile } from "../helpers/fork.js";
+import { type Cleanup, undoAfter } from "../helpers/temp.js";
 
-const compiler = process.env["CC"] ?? "cc";
-
-/** Why there can be no such child here; false where there can. */
-export const noFork: string | false =
-  spawnSync(compiler, ["--version"]).status !== 0 && "needs a C compiler";
+const require = createRequire(import.meta.url);
+const headers = join(dirname(require.resolve("node-api-headers/package.json")), "include");
 
 const source = `
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <node_api.h>
+#include "${headers}/node_api.h"
 #include <signal.h>
 #include <stdint.h>
 #include <sys/wait.h>
@@ -142,15 +138,7 @@ let living: Forked | undefined;
 
 function load(t: Cleanup): Addon {
   if (addon !== undefined) return addon;
-  const file = join(tempDir(t), "forked.c");
-  const target = file.replace(/c$/, "node");
-  writeFileSync(file, source);
-  const require = createRequire(import.meta.url);
-  const headers = join(dirname(require.resolve("node-api-headers/package.json")), "include");
-  const args = ["-shared", "-fPIC", "-O1", "-Wall", `-I${headers}`, file, "-o", target];
-  const { status, stderr } = spawnSync(compiler, args, { encoding: "utf8" });
-  assert.equal(status, 0, stderr);
-  const loaded: Addon = require(target);
+  const loaded: Addon = require(compile(t, "addon", source));
   addon = loaded;
   return loaded;
 }
@@ -168,7 +156,7 @@ export class Forked {
     this.pid = this.#addon.begin();
     assert.ok(this.pid > 0, `fork failed: ${this.pid}`);
     living = this;
-    t.after(() => this.end());
+    undoAfter(t, () => this.end());
   }
 
   /** What the child reads at an address, at most 4096 bytes; undefined where it has no memory. */

@@ -8,13 +8,14 @@ import { join } from "node:path";
 import { FaultError, MemmapError, pageSize } from "memmap";
 import * as raw from "memmap/raw";
 import { areasOf } from "../helpers/proc-self.js";
-import { type Cleanup, needs, tempDir } from "../helpers/temp.js";
+import { privateMemory, readWrite } from "../helpers/raw-memory.js";
+import { type Cleanup, needs, tempDir, undoAfter } from "../helpers/temp.js";
 
 /** Readable and writable. */
-export const rw: number = raw.PROT_READ | raw.PROT_WRITE;
+export const rw: number = readWrite;
 
 /** Memory without a file, of this process alone. */
-export const anonymous: number = raw.MAP_PRIVATE | raw.MAP_ANONYMOUS;
+export const anonymous: number = privateMemory;
 
 /** Where a test finds a file system of a kind, and the condition for it. */
 export const onExt4: { skip: string | false } = needs({ fileSystem: "ext4", at: tmpdir() });
@@ -39,7 +40,7 @@ export function map(t: Cleanup, length: number, plan: MapPlan = {}): bigint {
   const { prot = rw, fd = -1, offset = 0, at = null } = plan;
   const flags = plan.flags ?? (fd < 0 ? anonymous : raw.MAP_SHARED);
   const address = raw.mmap(at, length, prot, flags, fd, offset);
-  t.after(() => unmap(address, length));
+  undoAfter(t, () => unmap(address, length));
   return address;
 }
 
@@ -62,7 +63,7 @@ export function makeFile(t: Cleanup, content: Uint8Array, base?: string): string
 /** Opens a file until the test ends. */
 export function openUntilEnd(t: Cleanup, path: string, flags = "r+"): number {
   const fd = openSync(path, flags);
-  t.after(() => closeSync(fd));
+  undoAfter(t, () => closeSync(fd));
   return fd;
 }
 
@@ -74,7 +75,7 @@ export function pathOf(fd: number): string {
 /** A memory file of some pages, each filled with its number, until the test ends. */
 export function memoryFile(t: Cleanup, pageCount: number, flags = 0): number {
   const fd = raw.memfd_create("memmap-test", raw.MFD_CLOEXEC | flags);
-  t.after(() => raw.close(fd));
+  undoAfter(t, () => raw.close(fd));
   writeFileSync(pathOf(fd), numbered(pageCount));
   return fd;
 }

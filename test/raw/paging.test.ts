@@ -11,7 +11,7 @@ import { pageSize, SystemError } from "memmap";
 import * as raw from "memmap/raw";
 import { pageTable, smapsAt, smapsBytesAt, statusBytes } from "../helpers/proc-self.js";
 import { addSwap, fillHugePages, setKernel, takePower, whyNot } from "../helpers/root-powers.js";
-import { type Cleanup, tempDir } from "../helpers/temp.js";
+import { type Cleanup, tempDir, undoAfter } from "../helpers/temp.js";
 import {
   anonymous,
   type MapPlan,
@@ -38,7 +38,7 @@ function fenced(t: Cleanup, length: number, plan: MapPlan = {}): bigint {
 /* A file without content yet, of which nothing can be in the page cache. */
 function coldFile(t: Cleanup, length: number): number {
   const fd = openSync(join(tempDir(t), "cold.bin"), "w+");
-  t.after(() => closeSync(fd));
+  undoAfter(t, () => closeSync(fd));
   ftruncateSync(fd, length);
   return fd;
 }
@@ -297,7 +297,8 @@ test(
   },
 );
 
-test("MS_ASYNC starts nothing: the pages are as dirty as before", counts, (t) => {
+test("MS_ASYNC starts nothing: the pages are as dirty as before", counts, async (t) => {
+  await takePower(t, "sysctl");
   const { address } = makeDirty(t);
   raw.msync(address, dirtyPages * pageSize, raw.MS_ASYNC);
   assert.equal(dirtyBytes(address), dirtyPages * pageSize);

@@ -8,6 +8,7 @@ import test from "node:test";
 import { pageSize } from "memmap";
 import * as raw from "memmap/raw";
 import { runSource } from "../helpers/child.js";
+import { cannotFork } from "../helpers/fork.js";
 import {
   type Area,
   areaAt,
@@ -17,10 +18,10 @@ import {
   statusBytes,
 } from "../helpers/proc-self.js";
 import type { Cleanup } from "../helpers/temp.js";
-import { Forked, noFork } from "./forked.js";
+import { Forked } from "./forked.js";
 import { makeFile, map, memoryFile, numbered, pages, peek } from "./memory.js";
 
-const forks = { skip: noFork };
+const forks = { skip: cannotFork };
 
 interface Scene {
   readonly address: bigint;
