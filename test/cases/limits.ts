@@ -13,7 +13,6 @@ import type { Case, CaseContext, Check } from "./case.js";
 /* The limit on addresses is what the child has now and some more; the same request meets both. What
  * is left must do for the engine, which takes addresses for itself at any time, or else ends. */
 const addresses = `
-  import * as raw from "memmap/raw";
   const mebibyte = 2 ** 20;
   const sizeNow = () =>
     1024 * Number(/VmSize:\\s+(\\d+)/.exec(fs.readFileSync("/proc/self/status", "utf8"))[1]);

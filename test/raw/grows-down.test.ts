@@ -10,7 +10,6 @@ import { runLimited } from "../helpers/ordinary-user.js";
 /* A mapping that grows down in the middle of a hole of 64 MiB. */
 const setUp = `
 import { createRequire } from "node:module";
-import * as raw from "memmap/raw";
 const helper = createRequire(import.meta.url)(process.argv[2]);
 limit("stack", 8 * 2 ** 20);
 const page = BigInt(pageSize);
