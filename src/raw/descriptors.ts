@@ -18,12 +18,13 @@ import { asInt, asSize, asText, type Size } from "./arguments.js";
  *
  * @example
  * ```ts
- * import { ftruncateSync, writeSync } from "node:fs";
+ * import { truncateSync, writeFileSync } from "node:fs";
  * import * as raw from "memmap/raw";
  *
  * const fd = raw.memfd_create("letters", raw.MFD_CLOEXEC | raw.MFD_ALLOW_SEALING);
- * ftruncateSync(fd, 4096);
- * writeSync(fd, "abc");
+ * const path = `/proc/self/fd/${fd}`; // Deno knows no descriptors but those that it has opened
+ * writeFileSync(path, "abc");
+ * truncateSync(path, 4096);
  * raw.add_seals(fd, raw.F_SEAL_SHRINK | raw.F_SEAL_GROW | raw.F_SEAL_WRITE);
  * const address = raw.mmap(null, 4096, raw.PROT_READ, raw.MAP_PRIVATE, fd, 0);
  * raw.close(fd);
@@ -73,12 +74,12 @@ export function memfd_secret(flags: number): number {
  *
  * @example
  * ```ts
- * import { constants, ftruncateSync } from "node:fs";
+ * import { constants, truncateSync } from "node:fs";
  * import { close, shm_open, shm_unlink } from "memmap/raw";
  *
  * const name = `/memmap-example-${process.pid}`;
  * const fd = shm_open(name, constants.O_CREAT | constants.O_EXCL | constants.O_RDWR, 0o600);
- * ftruncateSync(fd, 4096);
+ * truncateSync(`/proc/self/fd/${fd}`, 4096);
  * shm_unlink(name);
  * close(fd);
  * ```
