@@ -41,7 +41,8 @@ export function memfd_create(name: string, flags: number): number {
 /**
  * Makes a file in memory that not even the kernel maps, as memfd_secret(2).
  *
- * @param flags 0, or `FD_CLOEXEC` (1).
+ * @param flags 0, or `O_CLOEXEC` (0o2000000). The manual page names `FD_CLOEXEC`, which Linux
+ *   refuses.
  * @returns A descriptor that can be mapped shared, and neither read nor written.
  * @throws {SystemError} `EINVAL`, `EMFILE`, `ENFILE`, `ENOMEM`; `ENOSYS` before Linux 5.14, or
  *   where `secretmem.enable` is off.
@@ -51,7 +52,7 @@ export function memfd_create(name: string, flags: number): number {
  * import { ftruncateSync } from "node:fs";
  * import { MAP_SHARED, memfd_secret, mmap, PROT_READ, PROT_WRITE } from "memmap/raw";
  *
- * const fd = memfd_secret(1);
+ * const fd = memfd_secret(0o2000000);
  * ftruncateSync(fd, 4096);
  * const address = mmap(null, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
  * console.log(address);
