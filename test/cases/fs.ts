@@ -98,7 +98,7 @@ function checkSwapFile(check: Check, t: CaseContext, { file, fd, address }: Swap
   const path = makeArena(t).text(file);
   const open = (flags: number) => {
     const opened = syscall(t, "openat", 0, path, flags);
-    t.after(() => raw.close(opened));
+    t.after(() => syscall(t, "close", opened));
     return opened;
   };
   check.refuses(() => syscall(t, "pwrite64", fd, source, 10, 0), "ETXTBSY");

@@ -68,7 +68,7 @@ function registerBuffer(t: CaseContext, address: bigint): number {
   try {
     return syscall(t, "io_uring_register", ring, 0, arena.words(address, pageSize), 1);
   } finally {
-    raw.close(ring);
+    syscall(t, "close", ring);
   }
 }
 

@@ -10,6 +10,7 @@ import { mapPages } from "./raw-pages.js";
 import type { Cleanup } from "./temp.js";
 
 const names = [
+  "close",
   "fallocate",
   "ftruncate",
   "futex",
