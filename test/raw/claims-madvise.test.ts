@@ -96,7 +96,7 @@ test("raw DONTNEED shows the file again, or zeros, and gives pages back at once"
   assert.deepEqual(found, [50, 50, 0, 1]); // The shared store is in the file that the other shows.
 });
 
-test("locked pages refuse DONTNEED, REMOVE, COLD and PAGEOUT; DONTNEED_LOCKED does not ask", (t) => {
+test("locked pages refuse DONTNEED, REMOVE, COLD and PAGEOUT, not DONTNEED_LOCKED", (t) => {
   const address = filled(t, 2, shared);
   raw.mlock(address, 2 * pageSize);
   const advice = [raw.MADV_DONTNEED, raw.MADV_REMOVE, raw.MADV_COLD, raw.MADV_PAGEOUT];

@@ -200,7 +200,7 @@ function makeSecret(t: Cleanup & Skip, byteLength: number): number | undefined {
   }
 }
 
-test("a secret file begins empty; the kernel copies from its mapping, and reaches it no other way", (t) => {
+test("a secret file begins empty, and the kernel reaches its pages by their mapping alone", (t) => {
   const fd = makeSecret(t, 2 * pageSize);
   if (fd === undefined) return;
   const address = map(t, 2 * pageSize, { fd });
@@ -337,7 +337,7 @@ test("permissions hold for who opens or unlinks an object", onTmpfs, async (t) =
   assert.match(stdout, /^EACCES (?:EACCES|EPERM)\n$/);
 });
 
-test("a memory file is whole pages to the kernel: its last page reads zeros behind its end", (t) => {
+test("what a memory file lost reads as zeros in its last page", (t) => {
   const fd = memoryFile(t, 2);
   truncateSync(pathOf(fd), pageSize + 10);
   assert.deepEqual(

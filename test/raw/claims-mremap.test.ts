@@ -58,7 +58,7 @@ test("mremap to a shorter length cuts the end off, in place", (t) => {
   refuses(() => raw.mincore(address, 3 * pageSize), "ENOMEM");
 });
 
-test("mremap to a longer length fails in place where there is no room, and moves if it may", (t) => {
+test("mremap to a longer length is ENOMEM where there is no room, and moves if it may", (t) => {
   const place = reserve(t, 4);
   map(t, 2 * pageSize, { at: place, flags: anonymous | raw.MAP_FIXED });
   for (const page of [0, 1]) raw.view(place + pages(page), 1)[0] = page + 1;

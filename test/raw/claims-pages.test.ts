@@ -155,7 +155,8 @@ test(
   needs("root"),
   async () => {
     const stdout = await limitedOutput(`
-    const locked = () => /VmLck:\\s+(\\d+)/.exec(fs.readFileSync("/proc/self/status", "utf8"))[1] > 0;
+    const status = () => fs.readFileSync("/proc/self/status", "utf8");
+    const locked = () => /VmLck:\\s+(\\d+)/.exec(status())[1] > 0;
     const { MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT } = raw;
     const size = 8 * pageSize;
     const map = () => {
@@ -169,7 +170,8 @@ test(
         if (inside && line.startsWith("VmFlags:")) return line.includes(" lo");
       }
     };
-    const found = [0, MCL_ONFAULT, 64].map((flags) => failure(() => raw.mlockall(flags)).split(" | ")[1]);
+    const code = (flags) => failure(() => raw.mlockall(flags)).split(" | ")[1];
+    const found = [0, MCL_ONFAULT, 64].map(code);
     found.push(locked());
     raw.mlockall(MCL_CURRENT | MCL_ONFAULT);
     found.push(locked(), map());
