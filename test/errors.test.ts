@@ -15,6 +15,7 @@ import {
   pageSize,
   SystemError,
 } from "memmap";
+import { munmap } from "memmap/raw";
 import { argumentCodes, memmapCodes } from "#dist/errors.js";
 import { runSource } from "./helpers/child.js";
 import { type Cleanup, needs, tempDir } from "./helpers/temp.js";
@@ -73,6 +74,10 @@ const provoked: Readonly<Record<string, (folder: string) => unknown>> = {
   ERR_MEMMAP_READ_ONLY: () => {
     using mapping = mapAnonymous(1, { protection: "read" });
     mapping.write(0, new Uint8Array(1));
+  },
+  ERR_MEMMAP_UNSAFE_FIXED: () => {
+    using mapping = mapAnonymous(1);
+    munmap(mapping.address, 1);
   },
   ERR_MEMMAP_VERSION: () => {
     using mapping = mapAnonymous(1, { sharing: "shared" });

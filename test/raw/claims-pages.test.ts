@@ -183,7 +183,7 @@ test(
   "mlockall takes what is mapped, what will be, and ends by munlockall",
   needs("root"),
   async () => {
-    // An engine that gets no memory while all of it is locked ends: one of the documented exceptions.
+    // An engine that gets no memory while all of it is locked ends, as is documented.
     let result = await runLimited(lockingAll);
     for (let triesLeft = 3; result.signal !== null && triesLeft > 0; triesLeft--) {
       result = await runLimited(lockingAll);
