@@ -142,6 +142,7 @@ test("mlock refuses holes, sums that overflow, and mlock2 flags that it does not
   retry(() => {
     const address = withHole(t);
     refuses(() => raw.mlock(address, 3 * pageSize), "ENOMEM");
+    assert.ok(flagsAt(address).includes("lo")); // What stands before the hole is locked.
     refuses(() => raw.munlock(address, 3 * pageSize), "ENOMEM");
   });
   const address = map(t, pageSize);
