@@ -153,7 +153,9 @@ export class MappingCore {
   /** Throws when a byte of some pages, in bytes of the region, may not be written. */
   requireWritable(pages: Extent, action: string): void {
     const end = pages.offset + pages.length;
-    for (const run of this.protections.runs()) {
+    const firstPage = Math.floor(pages.offset / this.granularity);
+    const endPage = Math.max(firstPage + 1, Math.ceil(end / this.granularity));
+    for (const run of this.protections.between(firstPage, endPage)) {
       const first = run.pageIndex * this.granularity;
       const inside = first < end && first + run.pageCount * this.granularity > pages.offset;
       if (!inside || isWritable(run.value)) continue;

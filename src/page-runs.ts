@@ -17,10 +17,10 @@ export interface PageRun<T> {
 
 /** One value for each page, stored as runs. */
 export class PageRuns<T extends string> {
-  #runs: readonly PageRun<T>[];
+  #runs: PageRun<T>[] = [];
 
   constructor(pageCount: number, value: T) {
-    this.#runs = pageCount === 0 ? [] : [{ pageIndex: 0, pageCount, value }];
+    if (pageCount > 0) this.#runs.push({ pageIndex: 0, pageCount, value });
   }
 
   get pageCount(): number {
@@ -28,14 +28,14 @@ export class PageRuns<T extends string> {
     return last === undefined ? 0 : last.pageIndex + last.pageCount;
   }
 
-  /** The runs in order. */
+  /** The runs in order, as they are now. */
   runs(): readonly PageRun<T>[] {
-    return this.#runs;
+    return [...this.#runs];
   }
 
   /** The value of one page, or undefined past the end. */
   at(pageIndex: number): T | undefined {
-    return this.#runs.find((run) => pageIndex < run.pageIndex + run.pageCount)?.value;
+    return this.#runs[this.#indexAt(pageIndex)]?.value;
   }
 
   /** The value that all pages share, "mixed" when they do not, undefined when there are none. */
@@ -43,35 +43,68 @@ export class PageRuns<T extends string> {
     return this.#runs.length > 1 ? "mixed" : this.#runs[0]?.value;
   }
 
+  /** The runs that hold a page of `[first, end)`, in order. */
+  *between(first: number, end: number): Generator<PageRun<T>> {
+    for (let index = this.#indexAt(first); index < this.#runs.length; index += 1) {
+      const run = this.#runs[index];
+      if (run === undefined || run.pageIndex >= end) return;
+      yield run;
+    }
+  }
+
   /** Gives `pageCount` pages from `pageIndex` on another value. They must lie inside. */
-  set(run: PageRun<T>): void {
-    const end = run.pageIndex + run.pageCount;
-    this.#runs = merge([...this.#between(0, run.pageIndex), run, ...this.#between(end, Infinity)]);
+  set({ pageIndex, pageCount, value }: PageRun<T>): void {
+    if (pageCount === 0) return;
+    const end = pageIndex + pageCount;
+    /* One run before and one behind are looked at as well: the new one may continue them. */
+    const from = Math.max(0, this.#indexAt(pageIndex) - 1);
+    const to = Math.min(this.#runs.length, this.#indexAt(end - 1) + 2);
+    const old = this.#runs.slice(from, to);
+    const made = [
+      ...old.map((run) => cut(run, 0, pageIndex)),
+      { pageIndex, pageCount, value },
+      ...old.map((run) => cut(run, end, Infinity)),
+    ];
+    this.#runs.splice(from, to - from, ...merge(made));
   }
 
   /** Cuts pages off the end, or adds pages like the last one. */
   resize(pageCount: number): void {
-    const kept = this.#between(0, pageCount);
     const last = this.#runs.at(-1);
-    const have = this.pageCount;
-    if (pageCount > have && last !== undefined) {
-      kept.push({ pageIndex: have, pageCount: pageCount - have, value: last.value });
-    }
-    this.#runs = merge(kept);
+    if (last === undefined) return;
+    const runs = this.#runs.map((run) => cut(run, 0, pageCount));
+    const added = pageCount - this.pageCount;
+    if (added > 0) runs.push({ pageIndex: this.pageCount, pageCount: added, value: last.value });
+    this.#runs = merge(runs);
   }
 
-  #between(first: number, end: number): PageRun<T>[] {
-    const parts: PageRun<T>[] = [];
-    for (const run of this.#runs) {
-      const pageIndex = Math.max(first, run.pageIndex);
-      const pageCount = Math.min(end, run.pageIndex + run.pageCount) - pageIndex;
-      if (pageCount > 0) parts.push({ pageIndex, pageCount, value: run.value });
+  /* The index of the run that holds a page: the first that ends behind it; one too many past the
+     end. */
+  #indexAt(pageIndex: number): number {
+    let low = 0;
+    let high = this.#runs.length;
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2);
+      const run = this.#runs[middle];
+      if (run !== undefined && run.pageIndex + run.pageCount <= pageIndex) low = middle + 1;
+      else high = middle;
     }
-    return parts;
+    return low;
   }
 }
 
-function merge<T extends string>(runs: readonly PageRun<T>[]): readonly PageRun<T>[] {
+/* The part of a run that lies in `[first, end)`; it may have no pages. */
+function cut<T>(
+  { pageIndex, pageCount, value }: PageRun<T>,
+  first: number,
+  end: number,
+): PageRun<T> {
+  const from = Math.max(first, pageIndex);
+  const to = Math.min(end, pageIndex + pageCount);
+  return { pageIndex: from, pageCount: Math.max(0, to - from), value };
+}
+
+function merge<T extends string>(runs: readonly PageRun<T>[]): PageRun<T>[] {
   const merged: PageRun<T>[] = [];
   for (const run of runs) {
     if (run.pageCount === 0) continue;

@@ -36,7 +36,9 @@ export function remapPages(core: MappingCore, pages: Extent): void {
   const fd = needsFile ? openAgain(core) : -1;
   const fdOffset = needsFile ? core.offset - core.start : 0;
   try {
-    for (const run of core.protections.runs()) {
+    const firstPage = Math.floor(pages.offset / core.granularity);
+    const endPage = Math.ceil((pages.offset + pages.length) / core.granularity);
+    for (const run of core.protections.between(firstPage, endPage)) {
       const offset = Math.max(pages.offset, run.pageIndex * core.granularity);
       const end = Math.min(
         pages.offset + pages.length,

@@ -81,3 +81,19 @@ test("PageRuns hands out a list that later changes do not reach", () => {
   runs.set({ pageIndex: 0, pageCount: 1, value: "b" });
   assert.deepEqual(before, [{ pageIndex: 0, pageCount: 2, value: "a" }]);
 });
+
+test("PageRuns.between() gives the runs that hold a page of the range, and no others", () => {
+  const runs = runsOf(10);
+  runs.set({ pageIndex: 2, pageCount: 3, value: "b" });
+  runs.set({ pageIndex: 7, pageCount: 1, value: "c" });
+  const found = (first: number, end: number) =>
+    [...runs.between(first, end)].map(({ value }) => value).join("");
+  assert.equal(found(0, 10), "abaca");
+  assert.equal(found(0, 2), "a");
+  assert.equal(found(1, 3), "ab");
+  assert.equal(found(4, 5), "b");
+  assert.equal(found(5, 8), "ac");
+  assert.equal(found(7, 7), "");
+  assert.equal(found(9, 99), "a");
+  assert.equal(found(10, 99), "");
+});
