@@ -74,11 +74,15 @@ int mm_area_add(const struct mm_area *plan) {
   return 0;
 }
 
-/* Forgets an area, whose memory is the caller's to see to. */
-void mm_area_drop(struct mm_area *area) {
+static void take_out(const struct mm_area *area) {
   struct mm_area **at = &areas;
   while (*at != area) at = &(*at)->next;
   *at = area->next;
+}
+
+/* Forgets an area, whose memory is the caller's to see to. */
+void mm_area_drop(struct mm_area *area) {
+  take_out(area);
   mm_area_unmake(area);
 }
 
@@ -118,9 +122,10 @@ int mm_area_cut(uintptr_t address) {
 
 /* ---- what a range holds -------------------------------------------------------------------- */
 
-/* The kernel has made an area that grows down longer: what it has grown by is ours, too. */
+/* The kernel has made an area that grows down longer: what it has grown by is ours, too. A reserved
+ * one has no such pages any more, and the kernel may count others' with it. */
 static bool adopt_growth(struct mm_area *above, uintptr_t start) {
-  if (above == NULL || !above->grows_down || start >= above->base) return false;
+  if (above == NULL || !above->live || !above->grows_down || start >= above->base) return false;
   for (struct mm_area *area = areas; area != above; area = area->next) {
     if (start < end_of(area)) start = end_of(area);
   }
@@ -207,16 +212,13 @@ static int cut_all(uintptr_t base, uintptr_t end) {
   return result;
 }
 
-/* Gives the addresses of an area back to the system. It leaves the guard first: what comes to lie
- * there next is not ours to repair. */
+/* Gives the addresses of an area back to the system; after a failure it is as before. */
 static int unmap_area(struct mm_area *area) {
-  void *base = (void *)area->base;
-  size_t length = area->length;
-  struct mm_area again = *area;
-  mm_area_drop(area);
-  int result = mm_sys_munmap(base, length);
-  if (result != 0) (void)mm_area_add(&again);
-  return result;
+  int result = mm_guard_unmap(area->slot);
+  if (result != 0) return result;
+  take_out(area);
+  free(area);
+  return 0;
 }
 
 /* Unmaps what is ours in a range: pages under a view are given back and their addresses stay

@@ -22,6 +22,8 @@
 
 #include "memmap.h"
 
+#include <sys/uio.h>
+
 /* What the raw door refuses before the kernel is asked: numbers that are no errno. */
 #define MM_FOREIGN (-65536) /* memory that others mapped */
 #define MM_VIEWED (-65537)  /* a view covers it */
@@ -69,12 +71,22 @@ int mm_raw_munmap(void *address, size_t length);
 int mm_raw_mprotect(void *address, size_t length, int prot);
 int mm_raw_madvise(void *address, size_t length, int advice);
 int mm_raw_each(void *address, size_t length, int argument, int (*call)(void *, size_t, int));
+int mm_raw_lock(void *address, size_t length, int argument, int (*call)(void *, size_t, int));
 int mm_raw_mincore(void *address, size_t length, unsigned char *vector);
 int mm_raw_mseal(void *address, size_t length, unsigned long flags);
 int mm_raw_remap_file_pages(void *address, size_t length, const long last[3]);
 bool mm_raw_harms(int advice);
-int mm_raw_may_change(void *address, size_t length);
-void mm_raw_advised(void *address, size_t length, int advice);
+
+/* The arguments of process_madvise(2). */
+struct mm_advice {
+  int pidfd;
+  const struct iovec *ranges;
+  size_t count;
+  int advice;
+  unsigned flags;
+};
+long mm_raw_process_madvise(const struct mm_advice *advice);
+long mm_raw_process_madvise_any(const struct mm_advice *advice);
 
 /* move.c */
 struct mm_move {
@@ -86,6 +98,10 @@ struct mm_move {
   void *owner;
 };
 int mm_raw_mremap(const struct mm_move *move, void **out);
+
+/* descriptors.c */
+int mm_descriptor_made(int fd);
+int mm_descriptor_close(int fd);
 
 extern const struct mm_export mm_raw_exports[]; /* calls.c */
 

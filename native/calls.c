@@ -12,14 +12,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434 /* Linux 5.3 */
-#endif
-#ifndef SYS_process_madvise
-#define SYS_process_madvise 440 /* Linux 5.10 */
 #endif
 #ifndef SYS_memfd_secret
 #define SYS_memfd_secret 447 /* Linux 5.14 */
@@ -103,16 +99,33 @@ static int sync_call(void *address, size_t length, int flags) {
   return mm_raw_each(address, length, flags, mm_sys_msync);
 }
 
+typedef int (*way_of_call)(void *address, size_t length, int argument, range_call call);
+
+/* The locking calls take an address inside a page for the page. */
+struct locking {
+  way_of_call way;
+  range_call call;
+};
+
+static int from_page(const struct locking *plan, void *address, size_t length, int argument) {
+  size_t inside = (uintptr_t)address % mm_sys_page_size();
+  if (length > SIZE_MAX - inside) return plan->call(address, length, argument);
+  return plan->way((uint8_t *)address - inside, length + inside, argument, plan->call);
+}
+
 static int lock_call(void *address, size_t length, int argument) {
-  return mm_raw_each(address, length, argument, lock_pages);
+  static const struct locking plan = {mm_raw_lock, lock_pages};
+  return from_page(&plan, address, length, argument);
 }
 
 static int lock2_call(void *address, size_t length, int flags) {
-  return mm_raw_each(address, length, flags, lock2_pages);
+  static const struct locking plan = {mm_raw_lock, lock2_pages};
+  return from_page(&plan, address, length, flags);
 }
 
 static int unlock_call(void *address, size_t length, int argument) {
-  return mm_raw_each(address, length, argument, unlock_pages);
+  static const struct locking plan = {mm_raw_each, unlock_pages};
+  return from_page(&plan, address, length, argument);
 }
 
 static int seal_call(void *address, size_t length, int flags) {
@@ -229,13 +242,18 @@ static napi_value raw_fault(napi_env env, napi_callback_info info) {
 
 /* ---- descriptors --------------------------------------------------------------------------- */
 
+/* A descriptor that a call has made, or its errno. */
+static napi_value made_or_errno(napi_env env, long result) {
+  return mm_number(env, mm_descriptor_made(result < 0 ? -errno : (int)result));
+}
+
 /* memfdCreate(name, flags): a descriptor, or a negative errno. */
 static napi_value memfd(napi_env env, napi_callback_info info) {
   struct mm_args args = mm_args_read(env, info);
   char *name = mm_arg_text(&args, 0);
   int flags = mm_arg_int(&args, 1);
   napi_value result =
-      args.failed ? NULL : number_or_errno(env, memfd_create(name, (unsigned)flags));
+      args.failed ? NULL : made_or_errno(env, memfd_create(name, (unsigned)flags));
   free(name);
   return result;
 }
@@ -244,7 +262,7 @@ static napi_value memfd(napi_env env, napi_callback_info info) {
 static napi_value memfd_secret_call(napi_env env, napi_callback_info info) {
   struct mm_args args = mm_args_read(env, info);
   int flags = mm_arg_int(&args, 0);
-  return args.failed ? NULL : number_or_errno(env, syscall(SYS_memfd_secret, (unsigned)flags));
+  return args.failed ? NULL : made_or_errno(env, syscall(SYS_memfd_secret, (unsigned)flags));
 }
 
 /* shmOpen(name, oflag, mode) */
@@ -254,7 +272,7 @@ static napi_value shm_open_call(napi_env env, napi_callback_info info) {
   int flags = mm_arg_int(&args, 1);
   int mode = mm_arg_int(&args, 2);
   napi_value result =
-      args.failed ? NULL : number_or_errno(env, shm_open(name, flags, (mode_t)mode));
+      args.failed ? NULL : made_or_errno(env, shm_open(name, flags, (mode_t)mode));
   free(name);
   return result;
 }
@@ -282,8 +300,15 @@ static napi_value get_seals(napi_env env, napi_callback_info info) {
   return args.failed ? NULL : number_or_errno(env, fcntl(fd, F_GET_SEALS));
 }
 
-/* closeDescriptor(fd) */
+/* rawClose(fd): -EBADF for what the raw door has not made. */
 static napi_value close_call(napi_env env, napi_callback_info info) {
+  struct mm_args args = mm_args_read(env, info);
+  int fd = mm_arg_int(&args, 0);
+  return args.failed ? NULL : mm_number(env, mm_descriptor_close(fd));
+}
+
+/* closeDescriptor(fd): whatever it is; for descriptors that memmap itself holds. */
+static napi_value close_any_call(napi_env env, napi_callback_info info) {
   struct mm_args args = mm_args_read(env, info);
   int fd = mm_arg_int(&args, 0);
   return args.failed ? NULL : mm_number(env, mm_sys_close(fd));
@@ -294,7 +319,7 @@ static napi_value pidfd_open_call(napi_env env, napi_callback_info info) {
   struct mm_args args = mm_args_read(env, info);
   int pid = mm_arg_int(&args, 0);
   int flags = mm_arg_int(&args, 1);
-  return args.failed ? NULL : number_or_errno(env, syscall(SYS_pidfd_open, pid, flags));
+  return args.failed ? NULL : made_or_errno(env, syscall(SYS_pidfd_open, pid, flags));
 }
 
 /* Whether a descriptor names another process than this one. What cannot be told is this one. */
@@ -322,25 +347,16 @@ static napi_value process_madvise_call(napi_env env, napi_callback_info info) {
   int advice = mm_arg_int(&args, 2);
   int flags = mm_arg_int(&args, 3);
   if (args.failed) return NULL;
-  const struct iovec *ranges = (const struct iovec *)(void *)bytes;
-  size_t count = length / sizeof *ranges;
-  bool own = mm_raw_harms(advice) && !is_other_process(pidfd);
-  if (own) {
-    for (size_t i = 0; i < count; i++) {
-      int refused = mm_raw_may_change(ranges[i].iov_base, ranges[i].iov_len);
-      if (refused != 0) return mm_number(env, refused);
-    }
-  }
-  long result = syscall(SYS_process_madvise, pidfd, ranges, count, advice, (unsigned)flags);
-  int error = errno;
-  /* What a call reached that stopped halfway is not told by range: the rest is left aside. */
-  for (size_t i = 0, done = 0; own && result > 0 && i < count; i++) {
-    done += ranges[i].iov_len;
-    if (done > (size_t)result) break;
-    mm_raw_advised(ranges[i].iov_base, ranges[i].iov_len, advice);
-  }
-  errno = error;
-  return number_or_errno(env, result);
+  struct mm_advice advised = {
+      .pidfd = pidfd,
+      .ranges = (const struct iovec *)(void *)bytes,
+      .count = length / sizeof(struct iovec),
+      .advice = advice,
+      .flags = (unsigned)flags,
+  };
+  bool careful = mm_raw_harms(advice) && !is_other_process(pidfd);
+  long result = careful ? mm_raw_process_madvise(&advised) : mm_raw_process_madvise_any(&advised);
+  return mm_number(env, (double)result);
 }
 
 /* cacheStat(fd, offset, length, flags, out): fills five words. */
@@ -383,7 +399,8 @@ const struct mm_export mm_raw_exports[] = {
     {"shmUnlink", shm_unlink_call},
     {"addSeals", add_seals},
     {"getSeals", get_seals},
-    {"closeDescriptor", close_call},
+    {"rawClose", close_call},
+    {"closeDescriptor", close_any_call},
     {"pidfdOpen", pidfd_open_call},
     {"processMadvise", process_madvise_call},
     {"cacheStat", cache_stat},

@@ -123,7 +123,7 @@ static void last_words(void) {
   for (struct mm_chunk *chunk = &guard->first; chunk != NULL; chunk = atomic_load(&chunk->next)) {
     for (size_t i = 0; i < MM_SLOTS_IN_CHUNK; i++) {
       struct mm_slot *slot = &chunk->slots[i];
-      unsigned count = slot->base == 0 || slot->quiet ? 0 : atomic_load(&slot->count);
+      unsigned count = slot->length == 0 || slot->quiet ? 0 : atomic_load(&slot->count);
       if (count == 0 || slot->oldest.reason == MM_FAULT_CLOSED) continue;
       const char *access = slot->oldest.write ? "write" : "read";
       (void)dprintf(STDERR_FILENO, "memmap: faults told to nobody: %u, the first a %s at 0x%llx\n",
@@ -298,7 +298,7 @@ bool mm_guard_join(struct mm_slot *slot, struct mm_slot *other) {
   mm_guard_forget_pages(other);
   if (below) slot->base = other->base;
   slot->length += other->length;
-  other->base = 0;
+  other->length = 0;
   mm_guard_unlock(guard, &saved);
   give_slot(guard, other);
   (void)pthread_mutex_unlock(&guard->lock);
@@ -337,10 +337,29 @@ void mm_guard_remove(struct mm_slot *slot) {
   mm_guard_lock(guard, &saved);
   leave_faults(guard, slot);
   mm_guard_forget_pages(slot);
-  slot->base = 0;
+  slot->length = 0;
   mm_guard_unlock(guard, &saved);
   give_slot(guard, slot);
   (void)pthread_mutex_unlock(&guard->lock);
+}
+
+/* Unmaps a range and unregisters it in one step: no fault of what comes to lie there next is taken
+ * for one of its own, and after a failure it is as before. 0 or a negative errno. */
+int mm_guard_unmap(struct mm_slot *slot) {
+  struct mm_guard *guard = mm_guard();
+  sigset_t saved;
+  (void)pthread_mutex_lock(&guard->lock);
+  mm_guard_lock(guard, &saved);
+  int result = mm_sys_munmap((void *)slot->base, slot->length);
+  if (result == 0) {
+    leave_faults(guard, slot);
+    mm_guard_forget_pages(slot);
+    slot->length = 0;
+  }
+  mm_guard_unlock(guard, &saved);
+  if (result == 0) give_slot(guard, slot);
+  (void)pthread_mutex_unlock(&guard->lock);
+  return result;
 }
 
 /* Takes the faults of a range that nobody has collected; false when there are none. */
@@ -398,7 +417,7 @@ bool mm_guard_take_orphan(struct mm_fault *out, const void *owner) {
     for (size_t i = 0; i < MM_SLOTS_IN_CHUNK && !found; i++) {
       struct mm_slot *slot = &chunk->slots[i];
       bool left = slot->orphan || (owner != NULL && slot->owner == owner);
-      if (slot->base == 0 || !left || slot->quiet) continue;
+      if (slot->length == 0 || !left || slot->quiet) continue;
       if (atomic_load(&slot->count) == 0) continue;
       *out = slot->oldest;
       out->base = slot->base;

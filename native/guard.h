@@ -56,7 +56,7 @@ struct mm_stash {
   uint8_t *page;
 };
 
-/* One range that the guard answers for; free when its base is 0. Slots live in chunks that are
+/* One range that the guard answers for; free when its length is 0. Slots live in chunks that are
  * never freed. All of it is under `repairing`, but for the fields that say otherwise. */
 struct mm_slot {
   uintptr_t base;
@@ -155,6 +155,8 @@ int mm_guard_cover(struct mm_slot *slot);
 int mm_guard_try_cover(struct mm_slot *slot);
 bool mm_guard_join(struct mm_slot *slot, struct mm_slot *other);
 void mm_guard_remove(struct mm_slot *slot);
+int mm_guard_unmap(struct mm_slot *slot);
+void mm_guard_renew(struct mm_slot *slot);
 void mm_guard_forget_pages(struct mm_slot *slot);
 void mm_guard_orphan(struct mm_slot *slot);
 void mm_guard_quiet(struct mm_slot *slot);

@@ -37,6 +37,9 @@
 #define SEGV_MAPERR 1
 #define SEGV_ACCERR 2
 #endif
+#ifndef SEGV_PKUERR
+#define SEGV_PKUERR 4
+#endif
 
 /* ---- what happened ------------------------------------------------------------------------- */
 
@@ -117,7 +120,7 @@ static struct mm_slot *slot_at(struct mm_guard *guard, uintptr_t address) {
   for (struct mm_chunk *chunk = &guard->first; chunk != NULL; chunk = atomic_load(&chunk->next)) {
     for (size_t i = 0; i < MM_SLOTS_IN_CHUNK; i++) {
       struct mm_slot *slot = &chunk->slots[i];
-      if (slot->base != 0 && address >= slot->base && address - slot->base < slot->length) {
+      if (address >= slot->base && address - slot->base < slot->length) {
         return slot;
       }
     }
@@ -338,6 +341,13 @@ static unsigned reason_of(int signal, const siginfo_t *info, const struct mm_slo
   return signal == SIGBUS ? MM_FAULT_MISSING : MM_FAULT_PROTECTED;
 }
 
+/* Whether a mapping can refuse an access with a code of SIGSEGV: by its protection; by a protection
+ * key, which the kernel gives to pages that may be executed and not read; or by a guard page
+ * (MADV_GUARD_INSTALL), which is reported as if nothing were mapped. */
+static bool is_refusal(int code) {
+  return code == SEGV_ACCERR || code == SEGV_PKUERR || code == SEGV_MAPERR;
+}
+
 /* Whether a page is mapped. A touch of a guard region (MADV_GUARD_INSTALL) is told as one of
  * addresses that nobody mapped; where really nothing is, nothing of ours is to be saved. */
 static bool is_mapped(const struct mm_slot *slot, size_t index) {
@@ -351,8 +361,7 @@ static bool serve(struct mm_guard *guard, int signal, const siginfo_t *info, con
   uintptr_t address = (uintptr_t)info->si_addr;
   enum access access = access_of(context);
   bool nothing = signal == SIGSEGV && info->si_code == SEGV_MAPERR;
-  bool ours = signal == SIGBUS ? info->si_code != BUS_ADRALN
-                               : nothing || info->si_code == SEGV_ACCERR;
+  bool ours = signal == SIGBUS ? info->si_code != BUS_ADRALN : is_refusal(info->si_code);
   /* A code of 0 or less is a signal that somebody sent, and its address means nothing. */
   if (info->si_code <= 0 || !ours || access == ACCESS_OTHER) return false;
   while (atomic_flag_test_and_set_explicit(&guard->repairing, memory_order_acquire)) {

@@ -67,14 +67,18 @@ static napi_value address(napi_env env, napi_callback_info info) {
  * are still under way; what was transferred away stays reserved. */
 static void end_late(struct mm_view *view) {
   struct mm_region *region = view->region;
-  bool raw = region->slot == NULL; /* without a time of grace: its addresses stay reserved */
-  bool escaped = raw || (view->escaped && !atomic_load(&region->grace));
-  if (escaped && !view->state->exact) {
+  bool exact = view->state->exact;
+  if (region->slot == NULL) { /* of the raw door: it has no memory of its own to be covered */
+    if (exact) mm_region_unuse(region);
+    else if (!view->escaped) mm_retire_view(region);
+    return; /* with its use still counted: the view keeps its addresses for good */
+  }
+  if (view->escaped && !exact && !atomic_load(&region->grace)) {
     mm_region_abandon(region);
     return;
   }
   atomic_store(&region->grace, true);
-  if (!raw && atomic_load(&region->opens) == 0) (void)mm_guard_cover(region->slot);
+  if (atomic_load(&region->opens) == 0) (void)mm_guard_cover(region->slot);
   mm_region_unuse(region);
 }
 

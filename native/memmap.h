@@ -7,8 +7,8 @@
  *     region; a value that is not is answered with -EINVAL, never with undefined behaviour.
  *   - Every function that can fail returns a negative errno; only value.c throws.
  *   - Every system call goes through sys.c.
- *   - No mutable globals, but for the list of retired address ranges in retire.c, whose lock and
- *     reason stand there.
+ *   - No mutable globals, but for the lists that ARCHITECTURE.md names, each with its lock and its
+ *     reason where it stands.
  */
 #ifndef MEMMAP_H
 #define MEMMAP_H
@@ -128,6 +128,7 @@ struct mm_kept { /* addresses that stay reserved for good */
 };
 
 void mm_retire_later(struct mm_slot *slot);
+void mm_retire_view(struct mm_region *view);
 void mm_retire_never(const struct mm_slot *slot);
 const struct mm_kept *mm_retire_kept(void);
 void mm_retire_sweep(bool all);
@@ -168,6 +169,7 @@ long mm_sys_huge_page_size(int fd);
 int mm_sys_may_write(int fd);
 size_t mm_sys_page_size(void);
 int mm_sys_next_area(uintptr_t from, uintptr_t *start, uintptr_t *end);
+bool mm_sys_in_stack(uintptr_t base, uintptr_t end);
 
 /* ---- buffers made by the engine (engine.c) ------------------------------------------------- */
 enum mm_buffer_kind { MM_BUFFER_PLAIN = 0, MM_BUFFER_SHARED = 1 };

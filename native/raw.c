@@ -14,6 +14,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#ifndef SYS_process_madvise
+#define SYS_process_madvise 440 /* Linux 5.10 */
+#endif
 #ifndef SYS_mseal
 #define SYS_mseal 462 /* Linux 6.10 */
 #endif
@@ -66,6 +69,15 @@ static size_t page_of(const struct mm_map_request *request) {
   return shift >= 12 && shift < 48 ? (size_t)1 << shift : page;
 }
 
+/* Whether a new mapping will grow downwards: not one on top of another, with which the kernel may
+ * count it as one. */
+static bool grows_down(const struct mm_map_request *request, struct span span) {
+  uintptr_t start = 0, stop = 0, page = mm_sys_page_size();
+  if ((request->flags & MAP_GROWSDOWN) == 0 || span.base < page) return false;
+  int result = mm_sys_next_area(span.base - page, &start, &stop);
+  return result == -ENOENT || (result == 0 && start >= span.base);
+}
+
 static struct mm_area area_of(const struct mm_map_request *request, struct span span, size_t page) {
   int type = request->flags & MAP_TYPE;
   return (struct mm_area){
@@ -75,7 +87,7 @@ static struct mm_area area_of(const struct mm_map_request *request, struct span 
       .live = true,
       .shared = type == MAP_SHARED || type == MAP_SHARED_VALIDATE,
       .anonymous = (request->flags & MAP_ANONYMOUS) != 0,
-      .grows_down = (request->flags & MAP_GROWSDOWN) != 0,
+      .grows_down = grows_down(request, span),
       .owner = request->owner,
   };
 }
@@ -84,10 +96,6 @@ static struct mm_area area_of(const struct mm_map_request *request, struct span 
 static int map_anywhere(const struct mm_map_request *request, size_t page, void **out) {
   struct span span;
   int result = mm_sys_mmap(request, out);
-  if (result == -ENOMEM && mm_retire_bytes() >= request->length) {
-    mm_retire_sweep(true);
-    result = mm_sys_mmap(request, out);
-  }
   if (result != 0) return mm_spare_give(result);
   (void)span_of(*out, request->length, page, &span);
   struct mm_area plan = area_of(request, span, page);
@@ -110,8 +118,8 @@ static int map_nothing(uintptr_t base, uintptr_t end) {
 }
 
 /* Takes the pages of a range that nobody has, so that the range can be replaced as a whole: pages
- * that others took meanwhile are MM_FOREIGN. What was taken is registered as reserved. The caller
- * holds the lock. */
+ * that others took meanwhile are MM_FOREIGN, and so is what the stack grows into. What was taken is
+ * registered as reserved. The caller holds the lock. */
 int mm_raw_take(uintptr_t base, uintptr_t stop, void *owner) {
   while (base < stop) {
     struct mm_area *area = mm_area_from(base);
@@ -124,7 +132,7 @@ int mm_raw_take(uintptr_t base, uintptr_t stop, void *owner) {
           .anonymous = true,
           .owner = owner,
       };
-      int result = map_nothing(base, end);
+      int result = mm_sys_in_stack(base, end) ? -EEXIST : map_nothing(base, end);
       if (result != 0) return result == -EEXIST ? MM_FOREIGN : result;
       result = mm_area_add(&plan);
       if (result != 0) {
@@ -175,6 +183,7 @@ static int replace(const struct mm_map_request *request, struct span span, size_
   if (result == 0) {
     result = mm_sys_mmap(&fixed, &same);
     if (result == 0) {
+      mm_guard_renew(made->slot); /* of what another thread touched before */
       mm_area_put(made);
       return 0;
     }
@@ -196,6 +205,7 @@ static int map_there(const struct mm_map_request *request, size_t page, void **o
     struct mm_area *live = area;
     while (live != NULL && live->base < span.end && !live->live) live = live->next;
     if (live != NULL && live->base < span.end) return -EEXIST;
+    if (mm_sys_in_stack(span.base, span.end)) return -EEXIST;
     if (area == NULL || area->base >= span.end) return map_anywhere(request, page, out);
   }
   if (mm_area_foreign(span.base, span.end)) return keeps ? -EEXIST : MM_FOREIGN;
@@ -203,16 +213,25 @@ static int map_there(const struct mm_map_request *request, size_t page, void **o
   return keeps && result == MM_FOREIGN ? -EEXIST : result;
 }
 
+static int map_locked(const struct mm_map_request *request, size_t page, void **out) {
+  bool fixed = (request->flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0;
+  mm_areas_lock();
+  int result = fixed ? map_there(request, page, out) : map_anywhere(request, page, out);
+  mm_areas_unlock();
+  return result;
+}
+
 /* mmap(2). *out is the caller's until mm_raw_munmap, or until its environment ends. */
 int mm_raw_mmap(const struct mm_map_request *request, void **out) {
   int result = mm_guard_install();
   if (result != 0) return result;
-  bool fixed = (request->flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0;
   size_t page = page_of(request);
   mm_retire_sweep(false);
-  mm_areas_lock();
-  result = fixed ? map_there(request, page, out) : map_anywhere(request, page, out);
-  mm_areas_unlock();
+  result = map_locked(request, page, out);
+  if (result == -ENOMEM && mm_retire_bytes() >= request->length) {
+    mm_retire_sweep(true);
+    result = map_locked(request, page, out);
+  }
   if (result == 0) mm_spare_keep();
   return result;
 }
@@ -311,6 +330,30 @@ static int each_run(struct span span, int argument, int (*call)(void *, size_t, 
   return holes ? -ENOMEM : 0;
 }
 
+/* The same for each run of live pages, and for nothing else: what is a hole now another thread may
+ * have mapped by the time of the call. Where nothing is live, the kernel says whether it knows the
+ * argument. */
+static int each_live_run(struct span span, int argument, int (*call)(void *, size_t, int)) {
+  bool holes = false, called = false;
+  uintptr_t at = span.base;
+  while (at < span.end) {
+    struct mm_area *area = mm_area_from(at);
+    while (area != NULL && !area->live) area = area->next;
+    if (area == NULL || area->base >= span.end || area->base > at) holes = true;
+    if (area == NULL || area->base >= span.end) break;
+    if (area->base > at) at = area->base;
+    uintptr_t end = mm_area_live_end(at, span.end);
+    int result = call((void *)at, end - at, argument);
+    if (result != 0 && result != -ENOMEM) return result;
+    if (result != 0) holes = true;
+    called = true;
+    at = end;
+  }
+  int known = called ? 0 : call((void *)span.base, 0, argument);
+  if (known != 0) return known;
+  return holes ? -ENOMEM : 0;
+}
+
 /* Advises also on what the guard has put aside of a range. The caller holds the lock. */
 static void advise_aside(struct span span, int advice) {
   struct mm_area *area = mm_area_from(span.base);
@@ -332,32 +375,57 @@ int mm_raw_madvise(void *address, size_t length, int advice) {
   mm_areas_lock();
   int result = MM_FOREIGN;
   if (!mm_area_foreign(span.base, span.end)) {
-    bool whole = !mm_area_any_reserved(span.base, span.end);
-    result = whole ? mm_sys_madvise(address, length, advice)
-                   : each_run(span, advice, mm_sys_madvise);
+    result = each_live_run(span, advice, mm_sys_madvise);
     if (result == 0 || result == -ENOMEM) advise_aside(span, advice);
   }
   mm_areas_unlock();
   return mm_spare_give(result);
 }
 
-/* Whether a call that may change content may be made on a range: MM_FOREIGN or 0. */
-int mm_raw_may_change(void *address, size_t length) {
-  struct span span;
-  if (!span_of(address, length, mm_sys_page_size(), &span)) return 0; /* the kernel refuses it */
-  mm_areas_lock();
-  bool foreign = mm_area_foreign(span.base, span.end);
-  mm_areas_unlock();
-  return foreign ? MM_FOREIGN : 0;
+static long process_madvise_call(const struct mm_advice *advice, size_t count) {
+  long result = syscall(SYS_process_madvise, advice->pidfd, advice->ranges, count, advice->advice,
+                        advice->flags);
+  return result < 0 ? -errno : result;
 }
 
-/* Another call has advised on a range, which this door was asked about before. */
-void mm_raw_advised(void *address, size_t length, int advice) {
-  struct span span;
-  if (!span_of(address, length, mm_sys_page_size(), &span)) return;
+/* What a call reached that stopped halfway is not told by range: the rest is left aside. The caller
+ * holds the lock. */
+static void advised_aside(const struct mm_advice *advice, size_t bytes) {
+  size_t done = 0;
+  for (size_t i = 0; i < advice->count; i++) {
+    const struct iovec *range = &advice->ranges[i];
+    struct span span;
+    if (range->iov_len > bytes - done) return;
+    done += range->iov_len;
+    if (!span_of(range->iov_base, range->iov_len, mm_sys_page_size(), &span)) continue;
+    advise_aside(span, advice->advice);
+  }
+}
+
+/* process_madvise(2) on this process, with an advice that may change content: the ranges before the
+ * first one with a hole are advised on, as the kernel does it. Returns the bytes. */
+long mm_raw_process_madvise(const struct mm_advice *advice) {
+  size_t whole = advice->count;
+  long result = 0;
   mm_areas_lock();
-  advise_aside(span, advice);
+  for (size_t i = 0; i < advice->count && result == 0; i++) {
+    const struct iovec *range = &advice->ranges[i];
+    struct span span;
+    /* The kernel refuses it, or has nothing to do. */
+    if (!span_of(range->iov_base, range->iov_len, mm_sys_page_size(), &span)) continue;
+    if (mm_area_foreign(span.base, span.end)) result = MM_FOREIGN;
+    bool holes = mm_area_live_end(span.base, span.end) != span.end;
+    if (holes && i < whole) whole = i;
+  }
+  if (result == 0) result = process_madvise_call(advice, whole);
+  if (result > 0) advised_aside(advice, (size_t)result);
   mm_areas_unlock();
+  return result == 0 && whole < advice->count ? -ENOMEM : result;
+}
+
+/* The same on another process, or with an advice that changes nothing. */
+long mm_raw_process_madvise_any(const struct mm_advice *advice) {
+  return process_madvise_call(advice, advice->count);
 }
 
 /* A call that changes neither content nor mapping, on any memory of the process. It may wait for
@@ -369,6 +437,22 @@ int mm_raw_each(void *address, size_t length, int argument, int (*call)(void *, 
   mm_areas_lock();
   bool whole = !possible || !mm_area_any_reserved(span.base, span.end);
   if (!whole) result = each_run(span, argument, call);
+  mm_areas_unlock();
+  if (whole) result = call(address, length, argument);
+  return mm_spare_give(result);
+}
+
+/* mlock(2) and mlock2(2), on memory of ours alone: engines end the process when the kernel does not
+ * take a page of theirs back (MADV_DONTNEED), and a locked one it does not. The lock is held only
+ * where a hole must be kept out of it, since the call waits for storage. */
+int mm_raw_lock(void *address, size_t length, int argument, int (*call)(void *, size_t, int)) {
+  struct span span;
+  if (!span_of(address, length, mm_sys_page_size(), &span)) return call(address, length, argument);
+  int result = MM_FOREIGN;
+  mm_areas_lock();
+  bool foreign = mm_area_foreign(span.base, span.end);
+  bool whole = !foreign && mm_area_live_end(span.base, span.end) == span.end;
+  if (!foreign && !whole) result = before_hole(span, argument, call);
   mm_areas_unlock();
   if (whole) result = call(address, length, argument);
   return mm_spare_give(result);
@@ -397,9 +481,12 @@ int mm_raw_mseal(void *address, size_t length, unsigned long flags) {
   else if (mm_area_live_end(span.base, span.end) != span.end) result = -ENOMEM;
   if (result == 0) result = mm_area_cut(span.base);
   if (result == 0) result = mm_area_cut(span.end);
-  if (result == 0) result = syscall(SYS_mseal, address, length, flags) == 0 ? 0 : -errno;
+  bool asked = result == 0;
+  if (asked) result = syscall(SYS_mseal, address, length, flags) == 0 ? 0 : -errno;
+  /* Without room for another area the kernel may have sealed a part. */
+  bool sealed = asked && (result == 0 || result == -ENOMEM);
   struct mm_area *area = mm_area_from(span.base);
-  for (; result == 0 && area != NULL && area->base < span.end; area = area->next) {
+  for (; sealed && area != NULL && area->base < span.end; area = area->next) {
     area->sealed = true;
   }
   mm_areas_unlock();
@@ -416,10 +503,15 @@ int mm_raw_remap_file_pages(void *address, size_t length, const long last[3]) {
   int result = 0;
   if (possible && mm_area_foreign(span.base, span.end)) result = MM_FOREIGN;
   else if (possible && mm_area_live_end(span.base, span.end) != span.end) result = -EINVAL;
+  if (result == 0 && possible) result = mm_area_cut(span.base);
+  if (result == 0 && possible) result = mm_area_cut(span.end);
   if (result == 0) {
     long answer = syscall(SYS_remap_file_pages, address, length, last[0], last[1], last[2]);
     result = answer == 0 ? 0 : -errno;
   }
+  /* The pages no longer follow those before them: what the guard kept of the old ones is wrong. */
+  struct mm_area *area = possible && result == 0 ? mm_area_from(span.base) : NULL;
+  for (; area != NULL && area->base < span.end; area = area->next) mm_guard_renew(area->slot);
   mm_areas_unlock();
   return result;
 }

@@ -58,7 +58,7 @@ bool mm_region_try_use(struct mm_region *region) {
 void mm_region_unuse(struct mm_region *region) {
   if (atomic_fetch_sub(&region->users, 1) == 1) {
     if (region->slot == NULL) {
-      if (!region->abandoned) mm_area_view_ended(region);
+      mm_area_view_ended(region);
     } else if (region->abandoned) {
       mm_retire_never(region->slot);
     } else if (atomic_load(&region->grace)) {

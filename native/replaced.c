@@ -122,8 +122,8 @@ struct mm_slot *mm_guard_split(struct mm_slot *slot, size_t offset) {
   return NULL;
 }
 
-/* What became of the pages of a private range that was moved; its base was moved with them. What
- * was moved aside of pages that are no longer there goes. */
+/* What became of the pages of a range that was moved; its base was moved with them. What was moved
+ * aside of pages that are no longer there goes. */
 void mm_guard_carry(struct mm_slot *slot, struct mm_slot *from) {
   struct mm_guard *guard = mm_guard();
   sigset_t saved;
@@ -134,6 +134,8 @@ void mm_guard_carry(struct mm_slot *slot, struct mm_slot *from) {
   if (states != NULL) {
     memcpy(states, from->states, pages);
     slot->states = states;
+    slot->anchor = from->anchor;
+    from->anchor = NULL;
   }
   void *stash = states != NULL && from->stashed > 0 ? room_for(room * sizeof *slot->stash) : NULL;
   if (stash != NULL) {
@@ -187,6 +189,15 @@ void mm_guard_forget(struct mm_slot *slot, size_t offset, size_t length) {
     }
     i++;
   }
+  mm_guard_unlock(guard, &saved);
+}
+
+/* Something new has been mapped over a whole range: none of its pages is a replaced one. */
+void mm_guard_renew(struct mm_slot *slot) {
+  struct mm_guard *guard = mm_guard();
+  sigset_t saved;
+  mm_guard_lock(guard, &saved);
+  mm_guard_forget_pages(slot);
   mm_guard_unlock(guard, &saved);
 }
 

@@ -8,7 +8,8 @@
  * meets the guard, never another mapping. It is unmapped
  *   - when the garbage collector has taken the last buffer over it, at once; or
  *   - when close() detached the buffer, after a time of grace, since detaching does not wait for an
- *     operation that is under way.
+ *     operation that is under way. So does a view of the raw door whose environment ends, where the
+ *     engine does not say when such operations have ended.
  * A covered range costs addresses and no memory, and the kernel merges neighbours into one.
  *
  * Where the engine does not tell when it has let go, a range is never unmapped (mm_region_abandon).
@@ -29,7 +30,8 @@
 
 struct retired {
   struct retired *next;
-  struct mm_slot *slot;
+  struct mm_slot *slot;   /* a covered range; or NULL, and */
+  struct mm_region *view; /* a view of the raw door, whose last use is ours */
   time_t since;
 };
 
@@ -43,22 +45,36 @@ static time_t now_seconds(void) {
   return now.tv_sec;
 }
 
+/* Puts something at the end of the list; under the lock. Without memory for the entry its addresses
+ * stay reserved for good. */
+static void append(struct retired plan) {
+  struct retired *entry = malloc(sizeof *entry);
+  if (entry == NULL) return;
+  *entry = plan;
+  if (newest != NULL) newest->next = entry;
+  else oldest = entry;
+  newest = entry;
+}
+
 /* Takes over a covered range and unmaps it after the time of grace. Neighbours of the same second
- * become one entry, so that a loop of a hundred thousand short mappings keeps a short list. When
- * even the entry cannot be allocated, the addresses stay reserved for good. Any thread. */
+ * become one entry, so that a loop of a hundred thousand short mappings keeps a short list. Any
+ * thread. */
 void mm_retire_later(struct mm_slot *slot) {
   time_t now = now_seconds();
   mm_guard_retire(slot);
   pthread_mutex_lock(&lock);
-  if (newest == NULL || newest->since != now || !mm_guard_join(newest->slot, slot)) {
-    struct retired *entry = malloc(sizeof *entry);
-    if (entry != NULL) {
-      *entry = (struct retired){.next = NULL, .slot = slot, .since = now};
-      if (newest != NULL) newest->next = entry;
-      else oldest = entry;
-      newest = entry;
-    }
+  bool joins = newest != NULL && newest->slot != NULL && newest->since == now;
+  if (!joins || !mm_guard_join(newest->slot, slot)) {
+    append((struct retired){.slot = slot, .since = now});
   }
+  pthread_mutex_unlock(&lock);
+}
+
+/* Takes over the last use of a view of the raw door and ends it after the time of grace. Any
+ * thread. */
+void mm_retire_view(struct mm_region *view) {
+  pthread_mutex_lock(&lock);
+  append((struct retired){.view = view, .since = now_seconds()});
   pthread_mutex_unlock(&lock);
 }
 
@@ -81,22 +97,35 @@ const struct mm_kept *mm_retire_kept(void) {
   return first;
 }
 
-/* Unmaps the ranges whose grace is over, or all of them when the process has run out of addresses
- * or mappings. Called before every new mapping; a few comparisons when there is nothing to do. */
-void mm_retire_sweep(bool all) {
+/* Takes the oldest entry out whose grace is over, and gives its range back; NULL when there is
+ * none. */
+static struct retired *take_oldest(bool all) {
   time_t now = now_seconds();
   pthread_mutex_lock(&lock);
-  while (oldest != NULL && (all || now - oldest->since > GRACE_SECONDS)) {
-    struct retired *entry = oldest;
-    void *base = (void *)entry->slot->base;
-    size_t length = entry->slot->length;
+  struct retired *entry = oldest;
+  if (entry != NULL && !all && now - entry->since <= GRACE_SECONDS) entry = NULL;
+  if (entry != NULL) {
     oldest = entry->next;
     if (oldest == NULL) newest = NULL;
+  }
+  if (entry != NULL && entry->slot != NULL) {
+    void *base = (void *)entry->slot->base;
+    size_t length = entry->slot->length;
     mm_guard_remove(entry->slot);
     (void)mm_sys_munmap(base, length);
-    free(entry);
   }
   pthread_mutex_unlock(&lock);
+  return entry;
+}
+
+/* Unmaps the ranges whose grace is over, or all of them when the process has run out of addresses
+ * or mappings. Called before every new mapping; a few comparisons when there is nothing to do. The
+ * caller holds no lock of the raw door, whose views end here. */
+void mm_retire_sweep(bool all) {
+  for (struct retired *entry = take_oldest(all); entry != NULL; entry = take_oldest(all)) {
+    if (entry->view != NULL) mm_region_unuse(entry->view);
+    free(entry);
+  }
 }
 
 /* How many bytes of addresses are in grace now. */
@@ -104,7 +133,7 @@ size_t mm_retire_bytes(void) {
   size_t bytes = 0;
   pthread_mutex_lock(&lock);
   for (struct retired *entry = oldest; entry != NULL; entry = entry->next) {
-    bytes += entry->slot->length;
+    bytes += entry->slot != NULL ? entry->slot->length : entry->view->length;
   }
   pthread_mutex_unlock(&lock);
   return bytes;

@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -73,12 +74,34 @@ bool mm_sys_fail(const char *name, int nth, int error) {
 
 /* ---- mappings ------------------------------------------------------------------------------ */
 
-/* Maps as mmap(2); the caller owns *out and must unmap it. */
+/* The kernel keeps so many pages free below a stack (Documentation/admin-guide/
+ * kernel-parameters.txt, stack_guard_gap). */
+#define STACK_GAP_PAGES 256
+
+/* Whether a range holds addresses that the stack of the first thread may still grow into: nothing
+ * is mapped there, and yet the process dies of a deep call when something stands in the way. */
+bool mm_sys_in_stack(uintptr_t base, uintptr_t end) {
+  uintptr_t top = (uintptr_t)getauxval(AT_RANDOM); /* the kernel put it at the stack's beginning */
+  uintptr_t reach = (uintptr_t)1 << 30;            /* of a stack without a limit */
+  uintptr_t gap = STACK_GAP_PAGES * mm_sys_page_size();
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
+    reach = (uintptr_t)limit.rlim_cur;
+  }
+  if (reach > top / 6 * 5) reach = top / 6 * 5; /* more the kernel never keeps free for it */
+  return base < top && end > top - reach - gap;
+}
+
+/* Maps as mmap(2); the caller owns *out and must unmap it. A hint where the stack grows is none. */
 int mm_sys_mmap(const struct mm_map_request *request, void **out) {
   int failure = failure_of(CALL_MMAP);
   if (failure != 0) return failure;
-  void *base = mmap(request->hint, request->length, request->prot, request->flags, request->fd,
-                    request->offset);
+  uintptr_t at = (uintptr_t)request->hint;
+  void *hint = request->hint;
+  bool fixed = (request->flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0;
+  if (at != 0 && !fixed && mm_sys_in_stack(at, at + request->length)) hint = NULL;
+  void *base =
+      mmap(hint, request->length, request->prot, request->flags, request->fd, request->offset);
   if (base == MAP_FAILED) return -errno;
   *out = base;
   return 0;
@@ -180,12 +203,13 @@ static int scan_next_area(FILE *maps, uintptr_t from, uintptr_t *start, uintptr_
   return -ENOENT;
 }
 
-/* The area that holds an address, or the next one behind it; -ENOENT when there is none. */
+/* The area that holds an address, or the next one behind it; -ENOENT when there is none, and -EIO
+ * when that cannot be told. */
 int mm_sys_next_area(uintptr_t from, uintptr_t *start, uintptr_t *end) {
   struct area_query query = {
       .size = sizeof query, .flags = QUERY_COVERING_OR_NEXT, .address = from};
   FILE *maps = fopen("/proc/self/maps", "re");
-  if (maps == NULL) return -errno;
+  if (maps == NULL) return -EIO;
   int result = ioctl(fileno(maps), QUERY_AREA, &query) == 0 ? 0 : -errno;
   if (result == 0) {
     *start = (uintptr_t)query.start;

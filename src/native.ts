@@ -179,6 +179,7 @@ export interface Native {
   shmUnlink(name: string): number;
   addSeals(fd: number, seals: number): number;
   getSeals(fd: number): number;
+  rawClose(fd: number): number;
   closeDescriptor(fd: number): number;
   pidfdOpen(pid: number, flags: number): number;
   processMadvise(pidfd: number, ranges: Uint8Array, advice: number, flags: number): number;

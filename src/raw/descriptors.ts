@@ -166,7 +166,8 @@ export function get_seals(fd: number): number {
  * Closes a descriptor of this door, as close(2): some runtimes do not close what they did not open.
  *
  * @param fd The descriptor, which must not be used afterwards.
- * @throws {SystemError} `EBADF`, `EIO`.
+ * @throws {SystemError} `EBADF`, also for a descriptor that was made elsewhere, which may be one of
+ *   the runtime's own; `EIO`.
  *
  * @example
  * ```ts
@@ -177,7 +178,8 @@ export function get_seals(fd: number): number {
  */
 export function close(fd: number): void {
   const file = asInt(fd, "fd");
-  numberOf(native().closeDescriptor(file), { syscall: "close", what: `close descriptor ${file}` });
+  const call = { syscall: "close", what: `close descriptor ${file} of memmap/raw` };
+  numberOf(native().rawClose(file), call);
 }
 
 /**

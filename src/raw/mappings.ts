@@ -5,6 +5,7 @@
 import { tooLarge, wrongType } from "../errors.js";
 import { errnoName } from "../failure.js";
 import { loneFault } from "../fault.js";
+import { viewMax } from "../limits.js";
 import { native } from "../native.js";
 import { listen } from "../watch.js";
 import { addressOf, errorOf, hex, numberOf } from "./answer.js";
@@ -219,9 +220,11 @@ export function view(addr: Address, length: Size): Uint8Array<ArrayBuffer> {
   listen();
   native().assertGuard();
   const buffer = native().rawView(at, size);
-  if (typeof buffer !== "number") return new Uint8Array(buffer);
-  if (buffer < -4096 || errnoName(buffer) !== "ENOMEM") {
-    throw errorOf(buffer, { syscall: "mmap", what });
+  if (typeof buffer === "number") {
+    const isFull = buffer >= -4096 && errnoName(buffer) === "ENOMEM";
+    if (!isFull) throw errorOf(buffer, { syscall: "mmap", what });
+  } else if (buffer.byteLength <= viewMax) {
+    return new Uint8Array(buffer);
   }
   throw tooLarge(`Cannot ${what}: the runtime cannot hold them; view a part`);
 }

@@ -120,6 +120,8 @@ export function madvise(addr: Address, length: Size, advice: number): void {
  *
  * @param addr The first byte; the kernel rounds down to the page.
  * @param length Bytes.
+ * @throws {MemmapError} `ERR_MEMMAP_UNSAFE_FIXED` for a range in which others mapped memory:
+ *   engines end the process when they cannot give a page back, and a locked one they cannot.
  * @throws {SystemError} `EAGAIN`, `ENOMEM` (RLIMIT_MEMLOCK, a hole, or a page that cannot be
  *   brought in), `EPERM`.
  *
@@ -144,6 +146,7 @@ export function mlock(addr: Address, length: Size): void {
  * @param addr The first byte; the kernel rounds down to the page.
  * @param length Bytes.
  * @param flags 0, or `MLOCK_ONFAULT`: each page when it is first touched.
+ * @throws {MemmapError} As {@link mlock}.
  * @throws {SystemError} As {@link mlock}; `EINVAL` for other flags.
  *
  * @example
@@ -182,8 +185,10 @@ export function munlock(addr: Address, length: Size): void {
 /**
  * Keeps all memory of the process, as mlockall(2): the engine's, too.
  *
- * With `MCL_FUTURE` an allocation of the engine that cannot be locked ends the process: one of the
- * exceptions from the safety of this library.
+ * An exception from the safety of this library: V8 ends the process when it gives back pages that
+ * `MCL_CURRENT` has locked, as it does when it makes room for compiled code; so call
+ * {@link munlockall} soon. With `MCL_FUTURE` every engine ends with its next allocation that cannot
+ * be locked.
  *
  * @param flags `MCL_CURRENT`, `MCL_FUTURE` or both, with `MCL_ONFAULT`.
  * @throws {SystemError} `EINVAL`, `ENOMEM`, `EPERM` as mlockall(2) says.
@@ -323,7 +328,8 @@ export function process_madvise(
 ): number {
   const fd = asInt(pidfd, "pidfd");
   if (!Array.isArray(ranges)) throw wrongType(`"ranges" must be an array of ranges`);
-  const words = new BigUint64Array(ranges.length * 2);
+  /* The kernel takes 1024 and refuses one more: the others need not be read. */
+  const words = new BigUint64Array(Math.min(ranges.length, 1025) * 2);
   for (let i = 0; i < words.length / 2; i += 1) {
     const range: unknown = ranges[i];
     if (typeof range !== "object" || range === null) {

@@ -9,6 +9,7 @@ import * as raw from "memmap/raw";
 import { loadHelper, whyNoHelper } from "../helpers/native-helper.js";
 import { permissionsAt } from "../helpers/proc-self.js";
 import { mapRaw } from "../helpers/raw-memory.js";
+import { syscall } from "../helpers/syscalls.js";
 import { needs, undoAfter } from "../helpers/temp.js";
 
 const frameSize = 2048;
@@ -46,7 +47,7 @@ test("a packet socket with a ring is mapped: a frame is read through the view", 
   const part = () => mapRaw(t, { length: pageSize, flags: raw.MAP_SHARED, fd });
   assert.throws(part, { code: "EINVAL", syscall: "mmap" }, "a ring is mapped whole");
   const address = mapRaw(t, { length, flags: raw.MAP_SHARED, fd });
-  raw.close(fd);
+  syscall(t, "close", fd);
   assert.equal(permissionsAt(address), "rw-s");
   const ring = raw.view(address, length);
   const text = `memmap frame ${process.pid}`;
@@ -66,7 +67,7 @@ test("a socket without memory to map is ENODEV", { skip: whyNoHelper }, (t) => {
   for (const kind of [0, 1] as const) {
     const fd = helper.socket(kind);
     assert.ok(fd >= 0, `errno ${-fd}`);
-    undoAfter(t, () => raw.close(fd));
+    undoAfter(t, () => syscall(t, "close", fd));
     for (const flags of [raw.MAP_SHARED, raw.MAP_PRIVATE]) {
       const map = () => mapRaw(t, { prot: raw.PROT_READ, flags, fd });
       assert.throws(map, { name: "SystemError", code: "ENODEV", syscall: "mmap" });

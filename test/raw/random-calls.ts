@@ -1,0 +1,232 @@
+// The calls of the raw door, each with the random arguments that it is made with, and the touches
+// of views between them.
+
+import { ftruncateSync } from "node:fs";
+import fc from "fast-check";
+import * as raw from "memmap/raw";
+import { callMethod, callUntyped } from "../helpers/bad-calls.js";
+import {
+  address,
+  advice,
+  bits,
+  choice,
+  descriptor,
+  filled,
+  filledMax,
+  length,
+  likely,
+  mapFlags,
+  offset,
+  type Place,
+  protection,
+  text,
+  wanted,
+} from "./random-arguments.js";
+import type { World } from "./random-world.js";
+
+/** One call: its name, and what it is made with. */
+export interface RandomCall {
+  readonly name: string;
+  readonly arguments: readonly unknown[];
+}
+
+interface Kind {
+  readonly weight: number;
+  readonly arguments: fc.Arbitrary<readonly unknown[]>;
+  make(world: World, given: readonly unknown[]): unknown;
+}
+
+/** Pages are sealed at most so often, since they stay. */
+const sealsMax = 6;
+let seals = 0;
+
+function isPlace(value: unknown): value is Place {
+  return typeof value === "object" && value !== null && "of" in value;
+}
+
+/** The arguments as the call gets them: places as addresses, picks as descriptors. */
+function resolved(world: World, given: readonly unknown[]): unknown[] {
+  return given.map((value) => {
+    if (isPlace(value)) return world.resolve(value);
+    if (typeof value === "object" && value !== null && "pick" in value) {
+      return world.descriptor(Number(value.pick));
+    }
+    return value;
+  });
+}
+
+function size(value: unknown): bigint {
+  return typeof value === "bigint" || Number.isSafeInteger(value) ? BigInt(Number(value)) : 0n;
+}
+
+/** A call of the door that needs nothing else done. */
+function plain(
+  name: keyof typeof raw,
+  weight: number,
+  ...given: readonly fc.Arbitrary<unknown>[]
+): [string, Kind] {
+  const kind: Kind = {
+    weight,
+    arguments: fc.tuple(...given),
+    make: (world, list) => callMethod(raw, name, resolved(world, list)),
+  };
+  return [name, kind];
+}
+
+const fillers = raw.MAP_POPULATE | raw.MAP_LOCKED;
+
+function mmap(world: World, given: readonly unknown[]): void {
+  const [addr, bytes, prot, flags, fd, at] = resolved(world, given);
+  const fills = typeof flags === "number" && size(bytes) > BigInt(filledMax);
+  const bounded = fills ? flags & ~fillers : flags;
+  const made = callUntyped(raw.mmap, undefined, [addr, bytes, prot, bounded, fd, at]);
+  if (typeof made === "bigint") world.remember(made, size(bytes));
+}
+
+function mremap(world: World, given: readonly unknown[]): void {
+  const [from, old, bytes, flags, to] = resolved(world, given);
+  const made = callUntyped(raw.mremap, undefined, [from, old, bytes, flags, to]);
+  if (typeof made === "bigint") world.remember(made, size(bytes));
+}
+
+function view(world: World, given: readonly unknown[]): void {
+  const made = callUntyped(raw.view, undefined, resolved(world, given));
+  if (made instanceof Uint8Array) world.keepView(made);
+}
+
+/** Reads or writes a byte of a view that was taken at some time. */
+function touch(world: World, [pick, place, writes]: readonly unknown[]): void {
+  const view = world.views[Number(pick) % Math.max(world.views.length, 1)];
+  if (view === undefined || view.length === 0) return;
+  const index = (Number(place) * 997) % view.length;
+  if (writes === true) view[index] = 0x5a;
+  else Atomics.load(view, index);
+}
+
+function seal(world: World, given: readonly unknown[]): void {
+  if (seals >= sealsMax) return;
+  seals += 1;
+  callUntyped(raw.mseal, undefined, resolved(world, given));
+}
+
+/** Without what would lock the engine's own memory, now or from now on. */
+function mlockall(_: World, [flags]: readonly unknown[]): void {
+  const engine = raw.MCL_CURRENT | raw.MCL_FUTURE;
+  callUntyped(raw.mlockall, undefined, [typeof flags === "number" ? flags & ~engine : flags]);
+}
+
+function processMadvise(world: World, [where, bytes, how, flags, other]: readonly unknown[]): void {
+  const range = { addr: resolved(world, [where])[0], length: bytes };
+  const more = { addr: resolved(world, [other])[0], length: 4096 };
+  const given = [world.pidfd, [range, more], how, flags];
+  callUntyped(raw.process_madvise, undefined, given);
+}
+
+/** A descriptor that is made is closed again, now and then past the door: its record is stale. */
+function makeMemory(_: World, [name, flags]: readonly unknown[]): void {
+  const fd = callUntyped(raw.memfd_create, undefined, [name, flags]);
+  if (typeof fd === "number") raw.close(fd);
+}
+
+/** Any number but those that later calls are made with: most of them are the runtime's own. */
+function close(world: World, given: readonly unknown[]): void {
+  const [fd] = resolved(world, given);
+  if (!world.mayHold(fd)) callUntyped(raw.close, undefined, [fd]);
+}
+
+function openShared(_: World, [name, flags, mode, prefix]: readonly unknown[]): void {
+  const full = typeof name === "string" ? `${String(prefix)}${name}` : name;
+  const fd = callUntyped(raw.shm_open, undefined, [full, flags, mode]);
+  if (typeof fd === "number") raw.close(fd);
+  raw.shm_unlink(String(full));
+}
+
+function special(
+  name: string,
+  weight: number,
+  plan: { readonly given: readonly fc.Arbitrary<unknown>[]; readonly make: Kind["make"] },
+): [string, Kind] {
+  return [name, { weight, arguments: fc.tuple(...plan.given), make: plan.make }];
+}
+
+const syncs = bits(raw.MS_SYNC, raw.MS_ASYNC, raw.MS_INVALIDATE);
+const moves = bits(
+  ...[0, raw.MREMAP_MAYMOVE, raw.MREMAP_MAYMOVE | raw.MREMAP_FIXED],
+  ...[raw.MREMAP_FIXED, raw.MREMAP_MAYMOVE | raw.MREMAP_DONTUNMAP, raw.MREMAP_DONTUNMAP],
+);
+const memoryFlags = bits(
+  ...[raw.MFD_CLOEXEC, raw.MFD_ALLOW_SEALING, raw.MFD_EXEC, raw.MFD_NOEXEC_SEAL, raw.MFD_HUGETLB],
+);
+const sealBits = bits(
+  raw.F_SEAL_SHRINK,
+  raw.F_SEAL_GROW,
+  raw.F_SEAL_WRITE,
+  raw.F_SEAL_FUTURE_WRITE,
+);
+const lockAllBits = bits(0, raw.MCL_ONFAULT, 8);
+/* O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC: the same numbers on x86-64 and arm64. */
+const openBits = bits(0, 1, 2, 0o102, 0o302, 0o1002);
+const prefix = fc.constant(`/memmap-random-${process.pid}-`);
+const mincoreLength = length.filter((bytes) => size(bytes) <= 2 ** 30 || size(bytes) >= 2n ** 47n);
+
+const kinds: ReadonlyMap<string, Kind> = new Map([
+  special("mmap", 20, {
+    given: [wanted, length, protection, mapFlags, descriptor, offset],
+    make: mmap,
+  }),
+  special("mremap", 10, { given: [likely, filled, filled, moves, likely], make: mremap }),
+  special("view", 12, { given: [likely, length], make: view }),
+  special("touch", 25, { given: [choice, choice, fc.boolean()], make: touch }),
+  special("mseal", 1, { given: [likely, fc.constantFrom(0, 1, 4096), bits(0)], make: seal }),
+  special("mlockall", 1, { given: [lockAllBits], make: mlockall }),
+  special("process_madvise", 4, {
+    given: [likely, filled, advice, bits(0), address],
+    make: processMadvise,
+  }),
+  special("memfd_create", 2, { given: [text, memoryFlags], make: makeMemory }),
+  special("shm_open", 2, { given: [text, openBits, bits(0o600, 0o777), prefix], make: openShared }),
+  special("resize", 2, {
+    given: [choice],
+    make: (world, [pick]) => ftruncateSync(world.file, (Number(pick) % 33) * 4096 + 1),
+  }),
+  special("add_seals", 1, {
+    given: [choice, sealBits],
+    make: (world, [pick, seals]) =>
+      callUntyped(raw.add_seals, undefined, [world.memory(Number(pick)), seals]),
+  }),
+  plain("munmap", 8, likely, length),
+  plain("mprotect", 8, likely, length, protection),
+  plain("msync", 4, likely, length, syncs),
+  plain("madvise", 12, likely, filled, advice),
+  plain("mlock", 3, address, filled),
+  plain("mlock2", 2, address, filled, bits(0, raw.MLOCK_ONFAULT)),
+  plain("munlock", 3, address, length),
+  plain("munlockall", 1),
+  plain("mincore", 4, address, mincoreLength),
+  plain("remap_file_pages", 3, likely, length, bits(0, 1), offset, bits(0, raw.MAP_NONBLOCK)),
+  plain("check", 6, address, length),
+  plain("get_seals", 1, descriptor),
+  plain("cachestat", 1, descriptor, fc.record({ off: offset, len: length }), bits(0)),
+  special("close", 2, {
+    given: [fc.oneof(choice, fc.integer({ min: 0, max: 40 }), descriptor)],
+    make: close,
+  }),
+  plain("pidfd_open", 1, fc.constantFrom<unknown>(-1, 0, 2 ** 31 - 1, "1", 1.5), bits(0)),
+  plain("accepts", 1, fc.oneof(text, fc.constantFrom(...Object.keys(raw)))),
+]);
+
+/** Any call with any arguments. */
+export const anyCall: fc.Arbitrary<RandomCall> = fc.oneof(
+  ...[...kinds].map(([name, kind]) => ({
+    weight: kind.weight,
+    arbitrary: kind.arguments.map((list) => ({ name, arguments: list })),
+  })),
+);
+
+/** Makes a call. */
+export function makeCall(world: World, call: RandomCall): unknown {
+  return kinds.get(call.name)?.make(world, call.arguments);
+}
+
+/** The names of all calls that are made. */
+export const callNames: readonly string[] = [...kinds.keys()];

@@ -1,0 +1,37 @@
+// Random arguments at every call of the raw door, in child processes: whatever is thrown at it, the
+// process ends by itself, and what is not the door's is as it was. random-arguments.ts says what is
+// left out, which are the exceptions of docs/safety.md. A run prints its seed, and
+// MEMMAP_PROPERTY_SEED repeats it; MEMMAP_RANDOM_SECONDS makes it longer; MEMMAP_RANDOM_TRACE has
+// the child write down each call before it is made.
+
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import test from "node:test";
+import { runScript } from "../helpers/child.js";
+import { tempDir } from "../helpers/temp.js";
+import { callNames } from "./random-calls.js";
+
+const { MEMMAP_PROPERTY_SEED: givenSeed, MEMMAP_RANDOM_SECONDS: givenSeconds } = process.env;
+const child = new URL("random-child.js", import.meta.url);
+
+for (const way of ["alone", "together"] as const) {
+  test(`random arguments neither end nor change the process, ${way}`, {
+    timeout: 600_000,
+  }, async (t) => {
+    const seconds = Number(givenSeconds ?? 8);
+    const seed = Number(givenSeed ?? Math.floor(Math.random() * 2 ** 31));
+    t.diagnostic(`seed ${seed}`);
+    const args = [String(seed), String(seconds * 1000), join(tempDir(t), "random"), way];
+    const options = { exposeGc: true, timeoutMs: (seconds + 60) * 1000 };
+    const { code, signal, stdout, stderr } = await runScript(child, args, options);
+    const last = stderr.slice(-4000);
+    assert.deepEqual({ code, signal }, { code: 0, signal: null }, `seed ${seed}\n${last}`);
+    const { counts } = JSON.parse(stdout.trimEnd().split("\n").at(-1) ?? "{}");
+    t.diagnostic(JSON.stringify(counts));
+    // Each call was made, and most have also succeeded: arguments that never fit show nothing.
+    assert.deepEqual(Object.keys(counts).sort(), [...callNames].sort());
+    for (const name of ["mmap", "mremap", "view", "touch", "munmap", "mprotect", "madvise"]) {
+      assert.ok(counts[name].ok > 0, `${name}: ${JSON.stringify(counts[name])}`);
+    }
+  });
+}
