@@ -441,27 +441,41 @@ bool mm_guard_take_orphan(struct mm_fault *out, const void *owner) {
  * fails as well, and it ends the process before the error of the failed call could even be made;
  * and the handler cannot replace a page. So a few areas are held from the first mapping on and
  * given back when there are no more: pages that differ in protection from their neighbours, one
- * area each. */
+ * area each. As many again are the handler's alone, since the engine takes what is given back. */
 #define SPARE_AREAS 16
 
-/* Holds the spare areas, where there is room for them. */
-void mm_spare_keep(void) {
-  struct mm_guard *guard = mm_guard();
-  size_t page = mm_sys_page_size();
-  struct mm_map_request request = {
-      .length = SPARE_AREAS * page,
-      .prot = PROT_NONE,
-      .flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-      .fd = -1,
-  };
-  void *base;
-  if (atomic_load(&guard->spare) != NULL || mm_sys_mmap(&request, &base) != 0) return;
+/* Takes areas, where there is room for them; false when there is not for all. Signal-safe. */
+static bool hold_areas(const struct mm_guard *guard, _Atomic(void *) *place) {
+  if (atomic_load(place) != NULL) return true;
+  size_t page = guard->system_page;
+  int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  uint8_t *base = mmap(NULL, SPARE_AREAS * page, PROT_NONE, flags, -1, 0);
+  if (base == MAP_FAILED) return false;
+  bool all = true;
   for (size_t i = 1; i < SPARE_AREAS; i += 2) {
-    (void)mm_sys_mprotect((uint8_t *)base + i * page, page, PROT_READ);
+    all = mprotect(base + i * page, page, PROT_READ) == 0 && all;
   }
   void *none = NULL;
-  if (atomic_compare_exchange_strong(&guard->spare, &none, base)) return;
-  (void)mm_sys_munmap(base, SPARE_AREAS * page);
+  if (!atomic_compare_exchange_strong(place, &none, base)) {
+    (void)munmap(base, SPARE_AREAS * page);
+  }
+  return all;
+}
+
+/* Holds the spare areas and those of the handler, where there is room for them. */
+void mm_spare_keep(void) {
+  struct mm_guard *guard = mm_guard();
+  (void)hold_areas(guard, &guard->last);
+  (void)hold_areas(guard, &guard->spare);
+}
+
+/* Holds the handler's areas again after a repair; false when there is not room for all. */
+bool mm_last_keep(struct mm_guard *guard) { return hold_areas(guard, &guard->last); }
+
+/* Gives the handler's areas back, for a repair that has no others. */
+void mm_last_release(struct mm_guard *guard) {
+  void *base = atomic_exchange(&guard->last, NULL);
+  if (base != NULL) (void)munmap(base, SPARE_AREAS * guard->system_page);
 }
 
 /* Gives the spare areas back; whether there were any. Safe in a signal handler. */

@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #define MM_GUARD_MAGIC 0x6d656d6d61706764ull /* "memmapgd" */
-#define MM_GUARD_VERSION 2u
+#define MM_GUARD_VERSION 3u
 /* No mapping of a user can have this name: theirs begin with "memmap:". */
 #define MM_GUARD_NAME "memmap-guard:2"
 
@@ -119,6 +119,7 @@ struct mm_guard {
   int bell;                  /* eventfd: the handler rings, the guard's thread listens */
   bool installed;
   _Atomic(void *) spare;     /* areas for when there are no more; see guard.c */
+  _Atomic(void *) last;      /* the same, for the handler */
   size_t system_page;
   bool populates;            /* MADV_POPULATE_* tells the truth here */
   size_t repairs;            /* under `repairing`: of all ranges */
@@ -164,6 +165,8 @@ void mm_guard_retire(struct mm_slot *slot);
 bool mm_guard_take_orphan(struct mm_fault *out, const void *owner);
 bool mm_guard_take(struct mm_slot *slot, struct mm_fault *out);
 bool mm_spare_release(struct mm_guard *guard);
+bool mm_last_keep(struct mm_guard *guard);
+void mm_last_release(struct mm_guard *guard);
 void mm_guard_lock(struct mm_guard *guard, sigset_t *saved);
 void mm_guard_unlock(struct mm_guard *guard, const sigset_t *saved);
 

@@ -283,7 +283,8 @@ static size_t areas_of(const struct mm_slot *slot, size_t index) {
 /* Repairs a page, and returns how many pages are replaced by that; 0 when the process cannot be
  * saved. Repairs take areas, of which the kernel has a limited number and the engine needs some:
  * when too many are in use, or the kernel has no more, what lies behind the end of the file becomes
- * one empty area, or else the whole range. */
+ * one empty area. The whole range does when that leaves no areas for the next fault: it takes the
+ * place of all areas of the range, and needs none. */
 static size_t repair(struct mm_guard *guard, const struct fault *fault) {
   struct mm_slot *slot = fault->slot;
   if (guard->repairs < guard->repairs_max &&
@@ -294,8 +295,13 @@ static size_t repair(struct mm_guard *guard, const struct fault *fault) {
     return 1;
   }
   (void)mm_spare_release(guard);
+  mm_last_release(guard);
   size_t first = ends_before(guard, fault) ? fault->index : 0;
-  return empty_from(guard, slot, first, fault->reason);
+  size_t pages = empty_from(guard, slot, first, fault->reason);
+  if (mm_last_keep(guard) || first == 0) return pages;
+  size_t whole = empty_from(guard, slot, 0, fault->reason);
+  (void)mm_last_keep(guard);
+  return whole > 0 ? whole : pages;
 }
 
 /* ---- report -------------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
+import { runtimeName } from "../helpers/runtime.js";
 import { answerTo } from "./program.js";
 
 /* The threads attach to one private mapping, so that they fault on the very same addresses, and
@@ -134,3 +135,42 @@ for (const [access, parity] of [
     assert.deepEqual(await answerTo(t, code), options);
   });
 }
+
+const withoutAreas =
+  runtimeName === "deno"
+    ? "V8 in Deno needs areas of its own all the time"
+    : areasMax > 200_000 && `needs vm.max_map_count of 200,000 at most: ${areasMax}`;
+
+test("faults are survived when a process has used up its areas", {
+  skip: withoutAreas,
+}, async (t) => {
+  const code = `
+    const options = { faults: "collect" };
+    const shorter = [1, 2, 3, 4].map(() => shortened(64, options));
+    const none = mapAnonymous(16 * pageSize, { ...options, protection: "none" });
+    const views = [...shorter, none].map((mapping) => mapping.bytes);
+    const others = [];
+    /* Areas that the kernel cannot join, until it has no more. */
+    const full = codeOf(() => {
+      for (;;) {
+        const protection = others.length % 2 === 0 ? "read" : "read-write";
+        others.push(mapAnonymous(1, { protection }));
+      }
+    });
+    let sum = 0;
+    for (const view of views.slice(0, -1)) {
+      for (let page = 1; page < 64; page += 3) sum += view[page * pageSize];
+    }
+    for (let page = 0; page < 16; page += 2) views[4][page * pageSize] = page;
+    for (const other of others) other.close();
+    const reasons = [...shorter, none].map((mapping) => {
+      try {
+        mapping.check();
+      } catch (fault) {
+        return fault.reason;
+      }
+    });
+    answer({ full, sum, written: views[4][14 * pageSize], reasons });`;
+  const reasons = ["truncated", "truncated", "truncated", "truncated", "protected"];
+  assert.deepEqual(await answerTo(t, code), { full: "ENOMEM", sum: 0, written: 14, reasons });
+});
