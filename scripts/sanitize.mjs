@@ -26,9 +26,17 @@ const work = "build/sanitize";
 
 /** The files of native/ that need no JavaScript engine to link; test/native/notices.c stands in for
  * the few functions that notice.c calls. */
-const PURE = ["copy", "guard", "handler", "notice", "region", "replaced", "retire", "sys"].map(
-  (name) => `native/${name}.c`,
-);
+const PURE = [
+  "area",
+  "copy",
+  "guard",
+  "handler",
+  "notice",
+  "region",
+  "replaced",
+  "retire",
+  "sys",
+].map((name) => `native/${name}.c`);
 
 /** A tool that this machine does not have: the mode is skipped with this reason. */
 class Missing extends Error {}
