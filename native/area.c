@@ -17,6 +17,11 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct mm_area *areas;   /* ascending */
 static struct mm_region *views; /* in no order; linked by next_shared */
 
+/* Structures that no area has now. They come in chunks, which are never freed: a program that has
+ * had many areas will have them again. */
+static struct mm_area *free_areas;
+#define AREAS_IN_CHUNK 64
+
 void mm_areas_lock(void) { (void)pthread_mutex_lock(&lock); }
 
 void mm_areas_unlock(void) { (void)pthread_mutex_unlock(&lock); }
@@ -25,10 +30,27 @@ static uintptr_t end_of(const struct mm_area *area) { return area->base + area->
 
 /* ---- the list ------------------------------------------------------------------------------ */
 
+static void give_area(struct mm_area *area) {
+  area->next = free_areas;
+  free_areas = area;
+}
+
 /* The first area that ends behind an address; NULL when there is none. */
 struct mm_area *mm_area_from(uintptr_t address) {
   struct mm_area *area = areas;
   while (area != NULL && end_of(area) <= address) area = area->next;
+  return area;
+}
+
+/* A structure for an area; NULL when there is no memory for it. */
+static struct mm_area *take_area(void) {
+  if (free_areas == NULL) {
+    struct mm_area *chunk = calloc(AREAS_IN_CHUNK, sizeof *chunk);
+    if (chunk == NULL) return NULL;
+    for (size_t i = 0; i < AREAS_IN_CHUNK; i++) give_area(&chunk[i]);
+  }
+  struct mm_area *area = free_areas;
+  free_areas = area->next;
   return area;
 }
 
@@ -51,18 +73,18 @@ struct mm_area *mm_area_make(const struct mm_area *plan) {
       .raw = true,
       .owner = plan->owner,
   };
-  struct mm_area *area = malloc(sizeof *area);
+  struct mm_area *area = take_area();
   if (area == NULL) return NULL;
   *area = *plan;
   area->slot = mm_guard_add(&range);
   if (area->slot != NULL) return area;
-  free(area);
+  give_area(area);
   return NULL;
 }
 
 void mm_area_unmake(struct mm_area *area) {
   mm_guard_remove(area->slot);
-  free(area);
+  give_area(area);
 }
 
 /* Registers an area that was just mapped where none of ours is. -ENOMEM: it is the caller's to
@@ -104,10 +126,10 @@ int mm_area_cut(uintptr_t address) {
   if (area == NULL || area->base >= address) return 0;
   size_t below = address - area->base;
   if (below % area->page != 0) return -EINVAL; /* as the kernel answers for a part of a huge page */
-  struct mm_area *upper = malloc(sizeof *upper);
+  struct mm_area *upper = take_area();
   struct mm_slot *slot = upper == NULL ? NULL : mm_guard_split(area->slot, below);
   if (slot == NULL) {
-    free(upper);
+    if (upper != NULL) give_area(upper);
     return -ENOMEM;
   }
   *upper = *area;
@@ -217,7 +239,7 @@ static int unmap_area(struct mm_area *area) {
   int result = mm_guard_unmap(area->slot);
   if (result != 0) return result;
   take_out(area);
-  free(area);
+  give_area(area);
   return 0;
 }
 
