@@ -99,7 +99,7 @@ function reasonOf(code: string, { syscall, hugePageSize = 0 }: FailedCall): stri
       return "pages of it are locked";
     case "EINVAL":
       if (syscall === "madvise") return "pages of it are locked, or this memory does not take that";
-      return "the kernel refuses these arguments together";
+      return "the kernel refuses these arguments, or all of them together";
     case "EMFILE":
       return "too many open files in this process";
     case "EROFS":

@@ -34,7 +34,7 @@ export type Source = string | URL | Uint8Array | number | { readonly fd: number 
 /** Where a mapping comes from, once its argument is read. */
 export type Location =
   | { readonly kind: "path"; readonly path: string | Uint8Array; readonly name: string }
-  | { readonly kind: "descriptor"; readonly fd: number };
+  | { readonly kind: "descriptor"; readonly fd: number; readonly label?: string };
 
 /** How a path is opened. */
 export interface OpenPlan {
@@ -118,7 +118,8 @@ function pathLocation(path: string | Buffer, name: string): Location {
 
 /** The name of a location in messages. */
 export function nameOf(location: Location): string {
-  return location.kind === "path" ? JSON.stringify(location.name) : `descriptor ${location.fd}`;
+  if (location.kind === "path") return JSON.stringify(location.name);
+  return location.label ?? `descriptor ${location.fd}`;
 }
 
 /** An open file: ours when it was opened from a path, the caller's when it came as a descriptor. */

@@ -12,7 +12,7 @@
  *     let go   lock alone, where that can be had at once: remove the name
  */
 import { chmodSync, constants, statSync, unlinkSync } from "node:fs";
-import { wrongValue } from "../errors.js";
+import { wrongType, wrongValue } from "../errors.js";
 import { errnoName, errnoOf, systemError } from "../failure.js";
 import { constant, native } from "../native.js";
 
@@ -41,12 +41,13 @@ export interface NewObject {
 
 /** A name as shm_open(3) takes it, with or without its "/". */
 export function asName(value: unknown, label: string): string {
-  if (typeof value !== "string") throw wrongValue(`"${label}" must be a string`);
+  if (typeof value !== "string") throw wrongType(`"${label}" must be a string`);
   const name = value.startsWith("/") ? value.slice(1) : value;
   const byteLength = new TextEncoder().encode(name).length;
   const isPlain = name !== "." && name !== ".." && !/[/\0]/.test(name);
   if (byteLength > 0 && byteLength <= 255 && isPlain) return name;
-  throw wrongValue(`"${label}" must be 1 to 255 bytes without "/", not ${JSON.stringify(value)}`);
+  const rule = `1 to 255 bytes without "/", and neither "." nor ".."`;
+  throw wrongValue(`"${label}" must be ${rule}, not ${JSON.stringify(value)}`);
 }
 
 /** The file behind a name. */

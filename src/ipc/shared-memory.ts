@@ -276,7 +276,7 @@ export class SharedMemory {
     const plan = readFileOptions({ protection, ...asOptions(options) }, "descriptor");
     this.#requireOpen("map");
     const fd = this.#fd;
-    const file = new OpenFile(fd, { kind: "descriptor", fd }, false);
+    const file = new OpenFile(fd, { kind: "descriptor", fd, label: this.#label }, false);
     if (this.#name !== undefined) {
       return mapOpened(file, plan, {
         backing: undefined,

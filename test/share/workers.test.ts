@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
+import { mapAnonymous, pageSize } from "memmap";
 import { answerTo } from "../guard/program.js";
 import { runtimeName } from "../helpers/runtime.js";
 
@@ -245,4 +246,18 @@ test("a sharedBuffer stays safe after close(): zeros, and a reported fault", asy
   const found = await answerTo(t, code);
   if (!makesShared) return assert.deepEqual(found, { made: false });
   assert.deepEqual(found, { made: true, values: [true, 0], fault: "closed,read,5" });
+});
+
+test("a mapping's buffer is transferred by a structured clone, or refused whole", () => {
+  using mapping = mapAnonymous(pageSize);
+  mapping.bytes[0] = 5;
+  const { buffer } = mapping;
+  const send = () => structuredClone(buffer, { transfer: [buffer] });
+  if (runtimeName === "bun") {
+    assert.throws(send, { name: "DataCloneError" });
+    assert.equal(mapping.bytes[0], 5);
+  } else {
+    assert.equal(new Uint8Array(send())[0], 5);
+    assert.equal(buffer.byteLength, 0);
+  }
 });

@@ -27,7 +27,7 @@ test("asName() takes 1 to 255 bytes, with or without the first slash", () => {
     assert.throws(() => asName(name, "n"), { code: "ERR_INVALID_ARG_VALUE" }, JSON.stringify(name));
   }
   for (const name of [undefined, null, 1, {}, Symbol.iterator]) {
-    assert.throws(() => asName(name, "n"), { code: "ERR_INVALID_ARG_VALUE" });
+    assert.throws(() => asName(name, "n"), { code: "ERR_INVALID_ARG_TYPE" });
   }
 });
 

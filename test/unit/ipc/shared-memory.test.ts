@@ -70,6 +70,7 @@ test("a range of an object is mapped by offset and length", () => {
   assert.deepEqual([...whole.read(pageSize, 12)], [0, ...new Array(10).fill(3), 0]);
   assert.throws(() => memory.map({ offset: 10 * pageSize, length: 1 }), {
     code: "ERR_OUT_OF_RANGE",
+    message: /of the shared memory:/,
   });
 });
 
