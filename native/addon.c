@@ -24,6 +24,7 @@ static void env_ending(void *data) {
   struct mm_env *state = data;
   atomic_store(&state->ending, true);
   mm_notice_end(state);
+  mm_futex_env_ending(state);
   mm_region_env_ending(state);
   mm_job_env_ending(state);
   mm_view_env_ending(state);
@@ -57,6 +58,7 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
   state->told = NULL;
   state->open = NULL;
   state->jobs = NULL;
+  state->waits = NULL;
   state->views = NULL;
   state->env = env;
   state->exact = false;
@@ -70,7 +72,7 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
   if (!export_all(env, exports, mm_map_exports) || !export_all(env, exports, mm_page_exports) ||
       !export_all(env, exports, mm_fault_exports) ||
       !export_all(env, exports, mm_file_exports) || !export_all(env, exports, mm_job_exports) ||
-      !export_all(env, exports, mm_raw_exports) ||
+      !export_all(env, exports, mm_raw_exports) || !export_all(env, exports, mm_futex_exports) ||
       napi_set_named_property(env, exports, "constants", mm_constants(env)) != napi_ok ||
       napi_set_named_property(env, exports, "errnoNames", mm_errno_names(env)) != napi_ok ||
       napi_set_named_property(env, exports, "pageSize", page_size) != napi_ok) {

@@ -32,6 +32,7 @@ struct mm_env {
   atomic_bool ending; /* set when the environment is torn down */
   struct mm_handle *open;        /* its handles that are not closed */
   struct mm_job *jobs;           /* its jobs that have not completed */
+  struct mm_waits *waits; /* its waits on words (futex.c), or NULL */
   struct mm_view *views;         /* its buffers that Node-API made and that have not ended */
   bool engine; /* buffers are made by the engine, not through Node-API */
   napi_env env;
@@ -118,6 +119,7 @@ void mm_region_drop(struct mm_region *region);
 void mm_region_env_ending(struct mm_env *state);
 void mm_job_env_ending(struct mm_env *state);
 void mm_view_env_ending(struct mm_env *state);
+void mm_futex_env_ending(struct mm_env *state);
 bool mm_region_holds(const struct mm_region *region, size_t offset, size_t length);
 
 /* ---- retired ranges (retire.c) ------------------------------------------------------------- */
@@ -170,6 +172,12 @@ int mm_sys_may_write(int fd);
 size_t mm_sys_page_size(void);
 int mm_sys_next_area(uintptr_t from, uintptr_t *start, uintptr_t *end);
 bool mm_sys_in_stack(uintptr_t base, uintptr_t end);
+int mm_sys_futex_wait(uint32_t *word, uint32_t value, int64_t nanoseconds);
+int mm_sys_futex_wake(uint32_t *word, int count, bool own);
+int mm_sys_futex_wait_two(uint32_t *word, uint32_t value, _Atomic uint32_t *stop);
+int mm_sys_ring_setup(unsigned entries, void *parameters);
+int mm_sys_ring_enter(int fd, unsigned submit, unsigned wait, unsigned flags);
+int mm_sys_ring_register(int fd, unsigned what, void *argument, unsigned count);
 
 /* ---- buffers made by the engine (engine.c) ------------------------------------------------- */
 enum mm_buffer_kind { MM_BUFFER_PLAIN = 0, MM_BUFFER_SHARED = 1 };
@@ -234,6 +242,7 @@ extern const struct mm_export mm_page_exports[];   /* page.c */
 extern const struct mm_export mm_fault_exports[]; /* faults.c */
 extern const struct mm_export mm_file_exports[];   /* file.c */
 extern const struct mm_export mm_job_exports[];    /* job.c */
+extern const struct mm_export mm_futex_exports[];  /* futex.c */
 napi_value mm_constants(napi_env env);             /* constants.c */
 napi_value mm_errno_names(napi_env env);           /* constants.c */
 

@@ -4,13 +4,14 @@
  * errno out. Nothing here knows of regions. All functions may be called from any thread.
  *
  * Divisions: failures on demand, mappings, areas of the process, checked copy, files and
- * descriptors, limits and names.
+ * descriptors, limits and names, futexes, the ring.
  */
 #include "memmap.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/futex.h>
 #include <linux/magic.h>
 #include <linux/types.h>
 #include <signal.h>
@@ -23,6 +24,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
 #include <time.h>
@@ -418,4 +420,68 @@ int mm_sys_limit(int resource, double *out) {
 /* Names private anonymous memory in /proc/PID/maps, where the kernel was built for it. */
 int mm_sys_name(void *base, size_t length, const char *name) {
   return prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, base, length, name) == 0 ? 0 : -errno;
+}
+
+/* ---- futexes ------------------------------------------------------------------------------- */
+
+/* Calls whose numbers are the same on every processor, for headers that are older. */
+enum {
+  NUMBER_OF_SETUP = 425,
+  NUMBER_OF_ENTER = 426,
+  NUMBER_OF_REGISTER = 427,
+  NUMBER_OF_WAITV = 449,
+};
+
+/* Waits on a word of shared memory while it holds a value, for at most so many nanoseconds: 0 when
+ * woken, -EAGAIN for another value, -ETIMEDOUT, -EINTR, -EFAULT. Never the private flag: waiters of
+ * other processes find one another by the page behind the word. */
+int mm_sys_futex_wait(uint32_t *word, uint32_t value, int64_t nanoseconds) {
+  const int64_t second = 1000000000;
+  struct timespec end;
+  (void)clock_gettime(CLOCK_MONOTONIC, &end);
+  int64_t fraction = end.tv_nsec + nanoseconds % second;
+  end.tv_sec += (time_t)(nanoseconds / second + fraction / second);
+  end.tv_nsec = (long)(fraction % second);
+  long result = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, value, &end, NULL,
+                        FUTEX_BITSET_MATCH_ANY);
+  return result == 0 ? 0 : -errno;
+}
+
+/* Wakes at most `count` waiters of a word and returns how many; none for a count of 0, for which
+ * the kernel would wake one. `own` says that the word is this process's alone. */
+int mm_sys_futex_wake(uint32_t *word, int count, bool own) {
+  if (count <= 0) return 0;
+  int operation = own ? FUTEX_WAKE_PRIVATE : FUTEX_WAKE;
+  long result = syscall(SYS_futex, word, operation, count, NULL, NULL, 0);
+  return result >= 0 ? (int)result : -errno;
+}
+
+/* Waits on a word of shared memory, and on one of this process's own while that is 0: 1 when the
+ * first was woken, 0 for the second; a negative errno, -ENOSYS before Linux 5.16. */
+int mm_sys_futex_wait_two(uint32_t *word, uint32_t value, _Atomic uint32_t *stop) {
+  /* futex_waitv as include/uapi/linux/futex.h lays it out; of several that were woken the kernel
+   * tells the last, which therefore is the word. */
+  struct {
+    uint64_t value, address;
+    uint32_t flags, reserved;
+  } waits[2] = {{0, (uintptr_t)stop, 2 | FUTEX_PRIVATE_FLAG, 0}, {value, (uintptr_t)word, 2, 0}};
+  long result = syscall(NUMBER_OF_WAITV, waits, 2, 0, NULL, 0);
+  return result >= 0 ? (int)result : -errno;
+}
+
+/* ---- the ring ------------------------------------------------------------------------------ */
+
+int mm_sys_ring_setup(unsigned entries, void *parameters) {
+  long result = syscall(NUMBER_OF_SETUP, entries, parameters);
+  return result >= 0 ? (int)result : -errno;
+}
+
+int mm_sys_ring_enter(int fd, unsigned submit, unsigned wait, unsigned flags) {
+  long result = syscall(NUMBER_OF_ENTER, fd, submit, wait, flags, NULL, 0);
+  return result >= 0 ? (int)result : -errno;
+}
+
+int mm_sys_ring_register(int fd, unsigned what, void *argument, unsigned count) {
+  long result = syscall(NUMBER_OF_REGISTER, fd, what, argument, count);
+  return result >= 0 ? (int)result : -errno;
 }

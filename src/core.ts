@@ -76,6 +76,8 @@ export class MappingCore {
   readonly growable: boolean;
   readonly faults: "throw" | "collect";
   readonly pending: Pending = new Pending();
+  /** Waits on words of the memory, which a resize ends as well. */
+  readonly waits: Pending = new Pending();
   readonly protections: PageRuns<Protection>;
   region: NativeRegion;
   byteLength: number;
@@ -234,6 +236,16 @@ export class MappingCore {
     return memmapError("ERR_MEMMAP_UNSUPPORTED", `${what}: ${reason}`);
   }
 
+  /** Whether a buffer is the one over the memory as it is now. */
+  isCurrent(buffer: ArrayBufferLike): boolean {
+    return buffer === this.#bytes?.buffer || buffer === this.#sharedBuffer;
+  }
+
+  #endWaits(how: string): void {
+    const message = `Cannot wait for ${this.label}: it was ${how} meanwhile`;
+    this.waits.rejectAll(memmapError("ERR_MEMMAP_CLOSED", message));
+  }
+
   /** Goes on with another region; the old one is closed and its views end. */
   replaceRegion(region: NativeRegion, byteLength: number): void {
     gather(this);
@@ -243,6 +255,7 @@ export class MappingCore {
     if (this.faults === "collect") native().quiet(region);
     this.byteLength = byteLength;
     this.protections.resize(this.pageCount(byteLength));
+    this.#endWaits("resized");
   }
 
   /** Closes for good; a second call does nothing. */
@@ -255,6 +268,7 @@ export class MappingCore {
     this.pending.rejectAll(
       memmapError("ERR_MEMMAP_CLOSED", `Cannot wait for ${this.label}: it was closed meanwhile`),
     );
+    this.#endWaits("closed");
   }
 
   /* Its faults are still told when views of it live on. */

@@ -143,6 +143,16 @@ export interface Native {
   failCall(name: string, nth: number, errno: number): boolean;
   adviceSupported(advice: number): boolean;
 
+  /** Blocks, for at most a second. */
+  futexWait(region: NativeRegion, offset: number, value: number, timeoutMs: number): number;
+  futexWake(region: NativeRegion, offset: number, count: number): number;
+  onWaits(callback: () => void): number;
+  waitStart(region: NativeRegion, offset: number, value: number, hint: number): number;
+  waitCancel(slot: number): void;
+  takeWaits(): readonly number[] | undefined;
+  /** For tests: each wait has a thread of its own from now on. Returns whether there is a ring. */
+  waitByThreads(force: boolean): boolean;
+
   rawMap(
     addr: bigint,
     length: bigint,

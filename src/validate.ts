@@ -110,6 +110,37 @@ function isBuffer(value: unknown): value is ArrayBufferLike {
   return typeof value === "object" && value !== null && "byteLength" in value;
 }
 
+/** Where a typed array lies, as the engine knows it. */
+export interface ArrayPlace {
+  readonly buffer: ArrayBufferLike;
+  readonly byteOffset: number;
+  /** Elements. */
+  readonly length: number;
+}
+
+/** The place of an Int32Array of this realm or another; a detached one has a length of 0. */
+export function asInt32Array(value: unknown, name: string): ArrayPlace {
+  const isObject = typeof value === "object" && value !== null;
+  if (isObject && field(Symbol.toStringTag, value) === "Int32Array") {
+    const [buffer, byteOffset, length] = ["buffer", "byteOffset", "length"].map((key) =>
+      field(key, value),
+    );
+    const isPlace = typeof byteOffset === "number" && typeof length === "number";
+    if (isPlace && isBuffer(buffer)) return { buffer, byteOffset, length };
+  }
+  throw wrongType(`"${name}" must be an Int32Array, not ${describe(value)}`);
+}
+
+/** A time to wait in milliseconds, fractions too; left out or `Infinity`, it never ends. */
+export function asTimeout(value: unknown, name: string): number {
+  if (value === undefined) return Number.POSITIVE_INFINITY;
+  if (typeof value !== "number") {
+    throw wrongType(`"${name}" must be a number, not ${describe(value)}`);
+  }
+  if (value >= 0) return value;
+  throw outOfRange(`"${name}" must be a number of at least 0, not ${value}`);
+}
+
 function notBytes(value: unknown, name: string): TypeError {
   return wrongType(`"${name}" must be a Uint8Array, not ${describe(value)}`);
 }

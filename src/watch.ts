@@ -17,6 +17,7 @@ import { native } from "./native.js";
 const watched = new Set<WeakRef<MappingCore>>();
 const references = new WeakMap<MappingCore, WeakRef<MappingCore>>();
 const owners = new WeakMap<ArrayBufferLike, MappingCore>();
+const emptied = new WeakSet<ArrayBufferLike>();
 const waiting = new Set<MappingCore>();
 const forgotten = new FinalizationRegistry<WeakRef<MappingCore>>((reference) => {
   watched.delete(reference);
@@ -161,6 +162,12 @@ export function watch(core: MappingCore, buffer: ArrayBufferLike): void {
 /** A buffer without memory keeps no mapping; some runtimes keep such buffers for long. */
 export function release(buffer: ArrayBufferLike): void {
   owners.delete(buffer);
+  emptied.add(buffer);
+}
+
+/** The mapping whose memory a buffer holds, or held; "emptied" for one that holds none any more. */
+export function ownerOf(buffer: ArrayBufferLike): MappingCore | "emptied" | undefined {
+  return owners.get(buffer) ?? (emptied.has(buffer) ? "emptied" : undefined);
 }
 
 /**

@@ -23,6 +23,7 @@ const NATIVE_USERS: readonly string[] = [
   "src/ipc/memory-name.ts",
   "src/ipc/memory-object.ts",
   "src/ipc/shared-memory.ts",
+  "src/ipc/wait.ts",
   "src/map.ts",
   "src/mapped-pages.ts",
   "src/mapping.ts",

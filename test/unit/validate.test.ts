@@ -7,6 +7,7 @@ import { runInNewContext } from "node:vm";
 import {
   asByteRange,
   asBytes,
+  asInt32Array,
   asInteger,
   asOneOf,
   asOptionalAddress,
@@ -15,6 +16,7 @@ import {
   asOptionalOneOf,
   asOptionalSignal,
   asOptions,
+  asTimeout,
 } from "#dist/validate.js";
 import { hasCode } from "./support.js";
 
@@ -212,4 +214,28 @@ test("what a caller gets wrong is described without running the caller's code", 
   for (const [value, words] of described) {
     assert.throws(() => asInteger(value, "x"), hasCode(TypeError, "ERR_INVALID_ARG_TYPE", words));
   }
+});
+
+test("asInt32Array() tells where such an array lies, also of another realm, and takes no other", () => {
+  const own = new Int32Array(new ArrayBuffer(32), 4, 3);
+  assert.deepEqual(asInt32Array(own, "x"), { buffer: own.buffer, byteOffset: 4, length: 3 });
+  assert.equal(asInt32Array(runInNewContext("new Int32Array(5)"), "x").length, 5);
+  for (const value of [undefined, 1, [], new Uint32Array(1), Object.create(own)]) {
+    assert.throws(
+      () => asInt32Array(value, "x"),
+      hasCode(TypeError, "ERR_INVALID_ARG_TYPE", /"x"/),
+    );
+  }
+});
+
+test("asTimeout() takes milliseconds from 0 on; left out there is no end", () => {
+  const forever = Number.POSITIVE_INFINITY;
+  assert.deepEqual(
+    [undefined, 0, 0.5, forever].map((ms) => asTimeout(ms, "x")),
+    [forever, 0, 0.5, forever],
+  );
+  for (const value of [-1, Number.NaN]) {
+    assert.throws(() => asTimeout(value, "x"), hasCode(RangeError, "ERR_OUT_OF_RANGE"));
+  }
+  assert.throws(() => asTimeout("1", "x"), hasCode(TypeError, "ERR_INVALID_ARG_TYPE"));
 });
