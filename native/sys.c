@@ -41,10 +41,12 @@
 static const char *const call_names[] = {"mmap",      "munmap",    "mremap",       "mprotect",
                                          "madvise",   "msync",     "mlock",        "munlock",
                                          "mincore",   "fallocate", "memfd_create", "ftruncate",
-                                         "process_vm_readv",       "fcntl"};
+                                         "process_vm_readv",       "fcntl",
+                                         "futex_waitv",            "io_uring_setup"};
 enum call {
   CALL_MMAP, CALL_MUNMAP, CALL_MREMAP, CALL_MPROTECT, CALL_MADVISE, CALL_MSYNC, CALL_MLOCK,
   CALL_MUNLOCK, CALL_MINCORE, CALL_FALLOCATE, CALL_MEMFD, CALL_FTRUNCATE, CALL_COPY, CALL_FCNTL,
+  CALL_WAITV, CALL_RING,
   CALL_COUNT, CALL_NONE = -1
 };
 
@@ -459,6 +461,8 @@ int mm_sys_futex_wake(uint32_t *word, int count, bool own) {
 /* Waits on a word of shared memory, and on one of this process's own while that is 0: 1 when the
  * first was woken, 0 for the second; a negative errno, -ENOSYS before Linux 5.16. */
 int mm_sys_futex_wait_two(uint32_t *word, uint32_t value, _Atomic uint32_t *stop) {
+  int failure = failure_of(CALL_WAITV);
+  if (failure != 0) return failure;
   /* futex_waitv as include/uapi/linux/futex.h lays it out; of several that were woken the kernel
    * tells the last, which therefore is the word. */
   struct {
@@ -472,6 +476,8 @@ int mm_sys_futex_wait_two(uint32_t *word, uint32_t value, _Atomic uint32_t *stop
 /* ---- the ring ------------------------------------------------------------------------------ */
 
 int mm_sys_ring_setup(unsigned entries, void *parameters) {
+  int failure = failure_of(CALL_RING);
+  if (failure != 0) return failure;
   long result = syscall(NUMBER_OF_SETUP, entries, parameters);
   return result >= 0 ? (int)result : -errno;
 }

@@ -163,7 +163,7 @@ function runSuite() {
   const built = `build/sanitize-${list.replaceAll(",", "-")}`;
   const [addon] = readdirSync(built).filter((file) => file.endsWith(".node"));
   cpSync(join(built, addon), join(copy, "dist/addon", addon));
-  const tests = ["unit", "property", "native"].flatMap((folder) => {
+  const tests = ["unit", "unit/ipc", "property", "native"].flatMap((folder) => {
     const place = join(copy, "out/test", folder);
     const names = readdirSync(place).filter((file) => file.endsWith(".test.js"));
     return names.map((name) => join("out/test", folder, name));

@@ -113,7 +113,7 @@ for (const [name, byThreads, skip] of ways) {
     const { signal } = controller;
     const waiting = [wait(words, 0, 0, { signal }), wait(words, 0, 0, { signal, timeoutMs: 9999 })];
     setTimeout(() => controller.abort(reason), 10);
-    for (const one of waiting) await assert.rejects(one, reason);
+    await Promise.all(waiting.map((one) => assert.rejects(one, reason)));
     assert.equal(notify(words, 0), 0);
   });
 
@@ -138,19 +138,15 @@ for (const [name, byThreads, skip] of ways) {
     choose(t, byThreads);
     const { words } = makeWords(t);
     const before = threadCount();
-    const controller = new AbortController();
-    const { signal } = controller;
+    const controllers = Array.from({ length: 1000 }, () => new AbortController());
     const results: string[] = [];
-    const waits = Array.from({ length: 1000 }, async (_, i) => {
-      const options = {
-        ...(i % 3 === 0 ? { signal } : {}),
-        ...(i % 3 === 1 ? { timeoutMs: 20 } : {}),
-      };
+    const waits = controllers.map(async ({ signal }, i) => {
+      const options = [{ signal }, { timeoutMs: 20 }, {}][i % 3];
       const told = await wait(words, i % 3, 0, options).catch((error: Error) => error.name);
       results.push(`${i % 3} ${told}`);
     });
     if (!byThreads) assert.ok(threadCount() <= before + 2, `${before}, then ${threadCount()}`);
-    controller.abort();
+    for (const controller of controllers) controller.abort();
     await wake(words, 2, 333);
     await Promise.all(waits);
     const count = (text: string) => results.filter((result) => result === text).length;
@@ -178,6 +174,21 @@ for (const [name, byThreads, skip] of ways) {
     assert.equal(await kept, "ok");
   });
 }
+
+test("a wait that sleeps in slices is called off, and sees a change", async (t) => {
+  choose(t, true);
+  const { words } = makeWords(t);
+  native().failCall("futex_waitv", 1, 38);
+  assert.equal(await wait(words, 0, 0, { timeoutMs: 20 }), "timed-out");
+  native().failCall("futex_waitv", 1, 1);
+  const changed = wait(words, 0, 0);
+  setTimeout(() => Atomics.store(words, 0, 1), 70);
+  assert.equal(await changed, "ok");
+  native().failCall("futex_waitv", 1, 38);
+  const woken = wait(words, 1, 0);
+  await wake(words, 1, 1);
+  assert.equal(await woken, "ok");
+});
 
 test("an alternating wait and notify of two tasks loses none", async (t) => {
   const { words } = makeWords(t);
