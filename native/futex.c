@@ -171,8 +171,8 @@ static uint32_t *word_of(struct mm_args *args, struct mm_region **out) {
   return (uint32_t *)(void *)(region->base + offset);
 }
 
-/* futexWait(region, offset, value, timeoutMs): blocks; 0 when woken, or -EAGAIN, -ETIMEDOUT, -EINTR,
- * -EFAULT. The region is claimed meanwhile, since handles of it may be closed by nobody else. */
+/* futexWait(region, offset, value, timeoutMs): blocks; 0 when woken, or -EAGAIN, -ETIMEDOUT,
+ * -EINTR, -EFAULT. */
 static napi_value futex_wait(napi_env env, napi_callback_info info) {
   struct mm_args args = mm_args_read(env, info);
   struct mm_region *region = NULL;

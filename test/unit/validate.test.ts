@@ -216,7 +216,7 @@ test("what a caller gets wrong is described without running the caller's code", 
   }
 });
 
-test("asInt32Array() tells where such an array lies, also of another realm, and takes no other", () => {
+test("asInt32Array() tells where such an array of any realm lies, and takes no other", () => {
   const own = new Int32Array(new ArrayBuffer(32), 4, 3);
   assert.deepEqual(asInt32Array(own, "x"), { buffer: own.buffer, byteOffset: 4, length: 3 });
   assert.equal(asInt32Array(runInNewContext("new Int32Array(5)"), "x").length, 5);

@@ -13,7 +13,7 @@ const shared = (byteLength: number) => mapAnonymous(byteLength, { sharing: "shar
 const wordAt = (buffer: ArrayBufferLike, index: number) =>
   locate(asElement(new Int32Array(buffer), index), "wait on");
 
-test("asElement() takes an Int32Array and an index, and asValue() 32 bits, and nothing else", () => {
+test("asElement() takes an Int32Array and an index, and asValue() 32 bits, nothing else", () => {
   const type = hasCode(TypeError, "ERR_INVALID_ARG_TYPE");
   const range = hasCode(RangeError, "ERR_OUT_OF_RANGE");
   for (const array of [undefined, null, {}, new Uint32Array(1), new Uint8Array(4), [1]]) {
