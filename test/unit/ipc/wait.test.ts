@@ -153,6 +153,28 @@ for (const [name, byThreads, skip] of ways) {
     assert.deepEqual([count("0 AbortError"), count("1 timed-out"), count("2 ok")], [334, 333, 333]);
   });
 
+  test(`${name}: what notify counts are the waits that were woken, whatever gives up`, {
+    skip,
+  }, async (t) => {
+    choose(t, byThreads);
+    const { words } = makeWords(t);
+    const controllers = Array.from({ length: 400 }, () => new AbortController());
+    let going = controllers.length;
+    let woken = 0;
+    const results = controllers.map(({ signal }, i) => {
+      const ended = wait(words, 0, 0, { signal, timeoutMs: 1 + (i % 40) });
+      return ended.catch(() => "aborted").finally(() => (going -= 1));
+    });
+    for (let i = 0; going > 0; i += 1) {
+      woken += notify(words, 0, 3);
+      controllers[i * 7]?.abort();
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    const ends = await Promise.all(results);
+    assert.equal(woken, ends.filter((end) => end === "ok").length);
+    assert.ok(woken > 0 && new Set(ends).size > 1, [...new Set(ends)].join());
+  });
+
   test(`${name}: a word whose page the file loses while it is waited on fails`, {
     skip,
   }, async (t) => {
