@@ -45,7 +45,7 @@ function inChild(file: string, name: "ours" | "plain"): Measured {
   return measured;
 }
 
-/** The longest of nine mappings (after one to warm up) under a large heap, against a plain external buffer. */
+/** The longest of nine mappings under a large heap, against a plain external buffer. */
 export const bench: Bench = {
   question: `How long is the pause for mapping 1 GiB under a ${heapMiB} MiB heap?`,
   pairs: 7,
