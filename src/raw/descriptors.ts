@@ -2,6 +2,7 @@
  * The calls of the raw door that make descriptors of memory, or ask about them. A descriptor is the
  * caller's; {@link close} ends it on every runtime.
  */
+import { wrongType } from "../errors.js";
 import { native } from "../native.js";
 import { numberOf } from "./answer.js";
 import { asInt, asSize, asText, type Size } from "./arguments.js";
@@ -244,6 +245,7 @@ export function cachestat(
   flags: number,
 ): CacheStat {
   const file = asInt(fd, "fd");
+  if (typeof range !== "object" || range === null) throw wrongType(`"range" must be an object`);
   const { off, len } = range;
   const offset = asSize(off, "range.off");
   const length = asSize(len, "range.len");
