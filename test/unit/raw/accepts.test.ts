@@ -9,9 +9,8 @@ import { accepts, type ConstantName } from "#dist/raw/accepts.js";
 import * as constants from "#dist/raw/constants.js";
 import { callUntyped } from "../../helpers/bad-calls.js";
 import { areasOf, descriptorsNamed } from "../../helpers/proc-self.js";
-import { emulatedName } from "../../helpers/runtime.js";
-import { needs } from "../../helpers/temp.js";
 import { hasCode } from "../support.js";
+import { needsKernel } from "./support.js";
 
 const wrongValue = hasCode(TypeError, "ERR_INVALID_ARG_VALUE", /^"name" must be/);
 const wrongType = hasCode(TypeError, "ERR_INVALID_ARG_TYPE", /^"name" must be a string/);
@@ -31,12 +30,7 @@ test("accepts() is false for what no kernel with pages does", () => {
   assert.equal(accepts("MAP_UNINITIALIZED"), false);
 });
 
-const before = emulatedName ? { skip: "needs a kernel that is not emulated" } : {};
-
-test("accepts() tells what came with Linux 6.13", {
-  ...needs({ kernel: "6.13" }),
-  ...before,
-}, () => {
+test("accepts() tells what came with Linux 6.13", needsKernel("6.13"), () => {
   assert.deepEqual([accepts("MADV_GUARD_INSTALL"), accepts("MADV_GUARD_REMOVE")], [true, true]);
 });
 
