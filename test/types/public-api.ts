@@ -27,6 +27,13 @@ import {
   SystemError,
   type WaitOptions,
 } from "memmap";
+import {
+  type SharedMapOptions,
+  SharedMemory,
+  type SharedMemoryHandle,
+  type SharedMemoryOptions,
+} from "memmap/ipc";
+import * as raw from "memmap/raw";
 
 /** True for one type alone, so that a type that became `any` is noticed. */
 type Same<A, B> =
@@ -266,4 +273,103 @@ export function errors(error: unknown): FaultReason | undefined {
     base.message satisfies string;
   }
   return undefined;
+}
+
+// ==== Shared memory ============================================================================
+
+export const memoryOptions: SharedMemoryOptions = {
+  byteLength: 1,
+  name: undefined,
+  mode: undefined,
+  sealed: undefined,
+  persistent: undefined,
+};
+export const sharedMap: SharedMapOptions = { protection: "read", offset: undefined };
+
+export function sharedMemory(parsed: SharedMemoryHandle): Mapping {
+  using memory = SharedMemory.create({ byteLength: 1, name: "a", mode: 0o600, persistent: true });
+  holds<Same<typeof memory.byteLength, number>>();
+  holds<Same<typeof memory.name, string | undefined>>();
+  holds<Same<typeof memory.closed, boolean>>();
+  holds<Same<typeof memory.handle, SharedMemoryHandle>>();
+  holds<Same<ReturnType<typeof memory.grow>, void>>();
+  holds<Same<ReturnType<typeof SharedMemory.attach>, SharedMemory>>();
+  holds<Same<ReturnType<typeof SharedMemory.open>, SharedMemory>>();
+  holds<Same<ReturnType<typeof SharedMemory.openOrCreate>, SharedMemory>>();
+  holds<Same<ReturnType<typeof SharedMemory.unlink>, void>>();
+  // @ts-expect-error a length is given
+  SharedMemory.create({ name: "a" });
+  // @ts-expect-error a length is a number
+  SharedMemory.create({ byteLength: 1n });
+  // @ts-expect-error the permissions are bits
+  SharedMemory.create({ byteLength: 1, name: "a", mode: "0600" });
+  // @ts-expect-error what stands already is opened by its name
+  SharedMemory.open({ name: "a" });
+  // @ts-expect-error a mapping's handle is another
+  SharedMemory.attach(memory.map().share());
+  // @ts-expect-error text is parsed by the caller
+  SharedMemory.attach(JSON.stringify(memory.handle));
+  // @ts-expect-error memory is there, and not made by mapping it
+  memory.map({ create: true });
+  // @ts-expect-error grow() changes the length
+  memory.byteLength = 2;
+  // @ts-expect-error the fields are the library's
+  memory.handle.pid = 1;
+  // @ts-expect-error only this library makes one
+  new SharedMemory({}, Symbol("key"));
+  return SharedMemory.attach(parsed).map(sharedMap);
+}
+
+// ==== The raw door =============================================================================
+
+export function rawResults(): void {
+  holds<Same<ReturnType<typeof raw.mmap>, bigint>>();
+  holds<Same<ReturnType<typeof raw.mremap>, bigint>>();
+  holds<Same<ReturnType<typeof raw.munmap>, void>>();
+  holds<Same<ReturnType<typeof raw.view>, Uint8Array<ArrayBuffer>>>();
+  holds<Same<ReturnType<typeof raw.mincore>, Uint8Array<ArrayBuffer>>>();
+  holds<Same<ReturnType<typeof raw.process_madvise>, number>>();
+  holds<Same<ReturnType<typeof raw.memfd_create>, number>>();
+  holds<Same<ReturnType<typeof raw.get_seals>, number>>();
+  holds<Same<ReturnType<typeof raw.cachestat>, raw.CacheStat>>();
+  holds<Same<ReturnType<typeof raw.accepts>, boolean>>();
+  holds<Same<raw.Address, bigint | null>>();
+  holds<Same<raw.Size, number | bigint>>();
+  holds<Same<typeof raw.PROT_READ, number>>();
+  holds<Same<typeof raw.MAP_32BIT, number | undefined>>();
+  // A name that is no constant of the door would make these `string`.
+  holds<Same<Extract<raw.ConstantName, "MADV_COLD" | "cold">, "MADV_COLD">>();
+}
+
+export function rawCalls(address: bigint, fd: number, ranges: readonly raw.IoVector[]): void {
+  raw.mmap(null, 4096n, raw.PROT_READ, raw.MAP_SHARED, fd, 0n);
+  raw.mremap(address, 4096, 8192, raw.MREMAP_MAYMOVE);
+  raw.mremap(address, 4096, 8192, raw.MREMAP_MAYMOVE | raw.MREMAP_FIXED, address);
+  raw.process_madvise(fd, ranges, raw.MADV_COLD, 0);
+  raw.process_madvise(fd, [{ addr: null, length: 1 }], raw.MADV_COLD, 0);
+  raw.cachestat(fd, { off: 0, len: 0n }, 0);
+  // @ts-expect-error an address is a bigint
+  raw.mmap(4096, 4096, raw.PROT_READ, raw.MAP_SHARED, fd, 0);
+  // @ts-expect-error no argument of mmap is left out
+  raw.mmap(null, 4096, raw.PROT_READ, raw.MAP_SHARED, fd);
+  // @ts-expect-error flags are a number
+  raw.mmap(null, 4096, raw.PROT_READ, 1n, fd, 0);
+  // @ts-expect-error words are the other door's
+  raw.madvise(address, 4096, "cold");
+  // @ts-expect-error a processor may lack the flag
+  raw.mmap(null, 4096, raw.PROT_READ, raw.MAP_32BIT, -1, 0);
+  // @ts-expect-error a length is given
+  raw.view(address);
+  // @ts-expect-error a range has an address
+  raw.process_madvise(fd, [{ length: 1 }], raw.MADV_COLD, 0);
+  // @ts-expect-error the range is an object
+  raw.cachestat(fd, 0, 0);
+  // @ts-expect-error counts are read
+  raw.cachestat(fd, { off: 0, len: 0 }, 0).nr_cache = 0;
+  // @ts-expect-error no constant of this name
+  raw.accepts("MAP_NOTHING");
+  // @ts-expect-error a constant is asked for by its name
+  raw.accepts(raw.MAP_SHARED);
+  // @ts-expect-error constants are read
+  raw.PROT_READ = 1;
 }
