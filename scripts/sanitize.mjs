@@ -27,16 +27,13 @@ const work = "build/sanitize";
 /** The files of native/ that need no JavaScript engine to link; test/native/notices.c stands in for
  * the few functions that notice.c calls. */
 const PURE = [
-  "area",
-  "copy",
-  "guard",
-  "handler",
-  "notice",
-  "region",
-  "replaced",
-  "retire",
+  ...["area", "copy", "guard", "handler", "move", "notice", "raw", "region", "replaced", "retire"],
   "sys",
 ].map((name) => `native/${name}.c`);
+
+/** Findings that are none: GCC takes an element for leaked that a list of the file holds by the
+ * place that points to it. AddressSanitizer looks for leaks there. */
+const UNFOUNDED = { "area.c": ["-Wno-analyzer-malloc-leak"] };
 
 /** A tool that this machine does not have: the mode is skipped with this reason. */
 class Missing extends Error {}
@@ -83,7 +80,7 @@ function buildProgram(name, flags, compiler = hostCompiler) {
     ...["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"],
     "-fno-omit-frame-pointer",
     "-fno-sanitize-recover=all", // A finding ends the program.
-    "-Wl,--wrap=mm_sys_mremap", // The tests let the kernel refuse.
+    "-Wl,--wrap=mm_sys_mremap,--wrap=mm_guard_add", // The tests let the kernel refuse.
     `-I${headerFolder()}`,
     ...flags,
     ...tests.map((file) => join("test/native", file)),
@@ -140,7 +137,10 @@ function analyze() {
   const common = ["-std=c11", "-D_GNU_SOURCE", "-DNAPI_VERSION=8", "-O2", `-I${headerFolder()}`];
   const checks = ["-fanalyzer", "-Wall", "-Wextra", "-Werror", "-c", "-o", "/dev/null"];
   return files
-    .map((file) => run(hostCompiler, [...common, ...checks, join("native", file)]))
+    .map((file) => {
+      const less = UNFOUNDED[file] ?? [];
+      return run(hostCompiler, [...common, ...checks, ...less, join("native", file)]);
+    })
     .every(Boolean);
 }
 

@@ -23,12 +23,16 @@
 /* The suites, each in a file of its own. `full`: mappings can be moved and may fault here. */
 void test_chains(void);
 void test_regions(bool full);
+void test_areas(bool full);
 void test_copies(void);
 void test_faults(void);
 void test_accesses(void);
 void test_threads(bool full);
 void test_crowds(void);
 void test_notices(void);
+
+/* The nth call of mm_guard_add from now on finds no memory; 0: none. */
+void fail_guard_add(int nth);
 
 /* From this call of mm_sys_mremap on (0: the next one) `count` calls fail with -ENOMEM. */
 void fail_mremap(int from, int count);
