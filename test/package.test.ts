@@ -48,17 +48,25 @@ test("the command is installed and may be executed", { skip }, () => {
   accessSync(join(project, "node_modules/.bin/memmap"), constants.X_OK);
 });
 
-/** Maps a file of the project: only a loaded addon can. */
+/** Maps a file of the project by each door that maps: only a loaded addon can. */
 const PROGRAM = `
 const { bytes } = memmap.mapFileSync("message.txt");
 console.log(typeof memmap.mapFileSync, new TextDecoder().decode(bytes));
+const { MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } = raw;
+const address = raw.mmap(null, 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+raw.view(address, 5).set([104, 101, 108, 108, 111]);
+console.log(typeof address, new TextDecoder().decode(raw.view(address, 5)));
+raw.munmap(address, 1);
 `;
-const OUTPUT = "function mapped\n";
+const OUTPUT = "function mapped\nbigint hello\n";
+
+const IMPORTS = `import * as memmap from "memmap"; import * as raw from "memmap/raw";`;
+const REQUIRES = `const memmap = require("memmap"), raw = require("memmap/raw");`;
 
 test("import and require() load it on this Node", { skip }, () => {
   writeFileSync(join(project, "message.txt"), "mapped");
-  writeFileSync(join(project, "main.js"), `import * as memmap from "memmap";${PROGRAM}`);
-  writeFileSync(join(project, "main.cjs"), `const memmap = require("memmap");${PROGRAM}`);
+  writeFileSync(join(project, "main.js"), IMPORTS + PROGRAM);
+  writeFileSync(join(project, "main.cjs"), REQUIRES + PROGRAM);
   for (const file of ["main.js", "main.cjs"]) {
     assert.equal(run(process.execPath, ["--no-warnings", file]), OUTPUT);
   }
@@ -77,6 +85,8 @@ for (const resolution of ["nodenext", "bundler"]) {
   test(`a typed program compiles with ${resolution} resolution`, { skip }, () => {
     const code = `
       import { type Mapping, mapFileSync } from "memmap";
+      import { mmap } from "memmap/raw";
+      export const address: bigint = mmap(null, 1n, 0, 0x22, -1, 0);
       const mapping: Mapping = mapFileSync("package.json", { length: 1 });
       export const first: number | undefined = mapping.bytes[0];
       // @ts-expect-error A path is no number of bytes.
