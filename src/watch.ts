@@ -42,12 +42,22 @@ export function tellSoon(core: MappingCore): void {
   setImmediate(tell, core);
 }
 
-function look(): void {
+function lookAt(moment: "fault" | "end"): void {
   for (const reference of watched) {
     const core = reference.deref();
     if (core !== undefined) tellSoon(core);
   }
-  for (const orphan of orphans(false)) setImmediate(tellOrphan, orphan);
+  for (const orphan of orphans(moment === "end")) setImmediate(tellOrphan, orphan);
+}
+
+function look(): void {
+  lookAt("fault");
+}
+
+/* Nothing is under way any more: what is left of this environment's ranges has no mapping, though
+   the collector may not have told yet. */
+function lookBeforeExit(): void {
+  lookAt("end");
 }
 
 /* The faults of ranges whose mapping objects are gone. */
@@ -141,7 +151,7 @@ export function listen(): void {
   process.on("newListener", guardAgain);
   process.on("removeListener", guardAgain);
   /* What an exit listener throws is lost in a worker of Bun that ends by itself. */
-  process.on("beforeExit", look);
+  process.on("beforeExit", lookBeforeExit);
   process.on("exit", lookAtTheEnd);
   listening = true;
 }

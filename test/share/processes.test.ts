@@ -97,7 +97,7 @@ test("memory is attached to after the sharer has closed its descriptor", async (
 test("an attached mapping stays when its sharer closes and ends", async (t) => {
   const code = `${attacher}
     if (process.env.ROLE === "share") {
-      const mapping = mapAnonymous(pageSize, { sharing: "shared" });
+      const mapping = (globalThis.kept = mapAnonymous(pageSize, { sharing: "shared" }));
       mapping.bytes[3] = 21;
       fs.writeSync(1, JSON.stringify(mapping.share()) + "\\n");
       process.stdin.once("data", () => process.exit(0));
