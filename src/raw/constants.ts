@@ -47,7 +47,7 @@ export const MAP_ANONYMOUS: number = number("MAP_ANONYMOUS");
 export const MAP_ANON: number = number("MAP_ANON");
 /** Of no effect: 0. Since Linux 2.0. */
 export const MAP_FILE: number = number("MAP_FILE");
-/** x86-64: below 2^31. Since Linux 2.6. */
+/** x86-64: below 2^31. Since Linux 2.4.20. */
 export const MAP_32BIT: number | undefined = findConstant("MAP_32BIT");
 /** x86-64: above 2^32. Since Linux 6.6. */
 export const MAP_ABOVE4G: number | undefined = findConstant("MAP_ABOVE4G");
