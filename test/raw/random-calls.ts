@@ -141,6 +141,17 @@ function openShared(_: World, [name, flags, mode, prefix]: readonly unknown[]): 
   raw.shm_unlink(String(full));
 }
 
+function makeSecret(_: World, [flags]: readonly unknown[]): void {
+  const fd = callUntyped(raw.memfd_secret, undefined, [flags]);
+  if (typeof fd === "number") raw.close(fd);
+}
+
+/** Names that nobody else has: they begin with that of the process. */
+function unlinkShared(_: World, [name, prefix]: readonly unknown[]): void {
+  const full = typeof name === "string" ? `${String(prefix)}${name}` : name;
+  callUntyped(raw.shm_unlink, undefined, [full]);
+}
+
 function special(
   name: string,
   weight: number,
@@ -166,6 +177,8 @@ const sealBits = bits(
 const lockAllBits = bits(0, raw.MCL_ONFAULT, 8);
 /* O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC: the same numbers on x86-64 and arm64. */
 const openBits = bits(0, 1, 2, 0o102, 0o302, 0o1002);
+/* O_CLOEXEC, the only flag of memfd_secret. */
+const closeOnExec = 0o2000000;
 const prefix = fc.constant(`/memmap-random-${process.pid}-`);
 const mincoreLength = length.filter((bytes) => size(bytes) <= 2 ** 30 || size(bytes) >= 2n ** 47n);
 
@@ -185,6 +198,8 @@ const kinds: ReadonlyMap<string, Kind> = new Map([
   }),
   special("memfd_create", 2, { given: [text, memoryFlags], make: makeMemory }),
   special("shm_open", 2, { given: [text, openBits, bits(0o600, 0o777), prefix], make: openShared }),
+  special("shm_unlink", 1, { given: [text, prefix], make: unlinkShared }),
+  special("memfd_secret", 1, { given: [bits(0, closeOnExec)], make: makeSecret }),
   special("resize", 2, {
     given: [choice],
     make: (world, [pick]) => ftruncateSync(world.file, (Number(pick) % 33) * 4096 + 1),

@@ -7,12 +7,22 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import test from "node:test";
+import * as raw from "memmap/raw";
 import { runScript } from "../helpers/child.js";
 import { tempDir } from "../helpers/temp.js";
 import { callNames } from "./random-calls.js";
 
 const { MEMMAP_PROPERTY_SEED: givenSeed, MEMMAP_RANDOM_SECONDS: givenSeconds } = process.env;
 const child = new URL("random-child.js", import.meta.url);
+
+test("random arguments are thrown at every call of the door", () => {
+  const calls = Object.entries(raw).flatMap(([name, it]) => (typeof it === "function" ? name : []));
+  assert.ok(calls.length > 0, "no calls");
+  assert.deepEqual(
+    calls.filter((name) => !callNames.includes(name)),
+    [],
+  );
+});
 
 for (const way of ["alone", "together"] as const) {
   test(`random arguments neither end nor change the process, ${way}`, {
