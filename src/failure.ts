@@ -43,12 +43,23 @@ function maxMapCount(): string {
 }
 
 /* Calls for which a hole is ENOMEM. */
-const rangeCalls = ["madvise", "mincore", "mlock2", "mprotect", "msync", "munlock"];
+const rangeCalls = [
+  ...["madvise", "mincore", "mlock2", "mprotect", "mseal", "msync", "munlock"],
+  "process_madvise",
+];
 
 function noMemory(syscall: string): string {
   const hole = rangeCalls.includes(syscall) ? "a part of the range is not mapped, or " : "";
   return `${hole}no memory or addresses left (${formatLimit("RLIMIT_AS")}, ${maxMapCount()})`;
 }
+
+/* What an errno means for one call and for no other. */
+const ownReasons: Readonly<Record<string, string>> = {
+  "fcntl EBUSY": "a shared mapping that may be written stands",
+  "close EBADF": "it is not open, or was not made by this door",
+  "mremap EFAULT": "a part of the old range is not mapped, or it is several areas",
+  "mmap EOVERFLOW": "the offset and the length pass the end of any file",
+};
 
 /* What the manual pages say under ERRORS, in a clause each; a call's own reading stands first. */
 function reasonOf(code: string, { syscall, hugePageSize = 0 }: FailedCall): string {
@@ -58,7 +69,7 @@ function reasonOf(code: string, { syscall, hugePageSize = 0 }: FailedCall): stri
   const locking = syscall === "mlock" || (syscall === "mmap" && code === "EAGAIN");
   if (locking && ["ENOMEM", "EAGAIN", "EPERM"].includes(code)) {
     const bound = `the memory that may be locked is used up (${formatLimit("RLIMIT_MEMLOCK")})`;
-    return syscall === "mlock" ? `${bound}, or a page of it cannot be brought in` : bound;
+    return syscall === "mlock" ? `${bound}, or a page of it is not mapped or cannot come` : bound;
   }
   switch (code) {
     case "EACCES":
@@ -113,10 +124,14 @@ function reasonOf(code: string, { syscall, hugePageSize = 0 }: FailedCall): stri
   }
 }
 
+function clauseOf(code: string, call: FailedCall): string {
+  return ownReasons[`${call.syscall} ${code}`] ?? reasonOf(code, call);
+}
+
 /** The error of a call that answered a negative errno. */
 export function systemError(errno: number, call: FailedCall): SystemError {
   const code = errnoName(errno);
-  const message = `${code}: ${call.what}: ${reasonOf(code, call)}, ${call.syscall}`;
+  const message = `${code}: ${call.what}: ${clauseOf(code, call)}, ${call.syscall}`;
   return new SystemError(message, { code, errno, syscall: call.syscall, path: call.path });
 }
 
@@ -131,7 +146,7 @@ export function fromFileSystem(error: unknown, call: FailedCall): unknown {
   const known = Object.entries(native().errnoNames).find(([, name]) => name === code);
   if (typeof code !== "string" || known === undefined) return error;
   const syscall = "syscall" in error && typeof error.syscall === "string" ? error.syscall : "open";
-  const message = `${code}: ${call.what}: ${reasonOf(code, { ...call, syscall })}, ${syscall}`;
+  const message = `${code}: ${call.what}: ${clauseOf(code, { ...call, syscall })}, ${syscall}`;
   const errno = -Number(known[0]);
   return new SystemError(message, { code, errno, syscall, path: call.path, cause: error });
 }
