@@ -21,6 +21,10 @@ static struct mm_region *views; /* in no order; linked by next_shared */
  * had many areas will have them again. */
 static struct mm_area *free_areas;
 #define AREAS_IN_CHUNK 64
+static struct chunk {
+  struct chunk *next;
+  struct mm_area areas[AREAS_IN_CHUNK];
+} *chunks;
 
 void mm_areas_lock(void) { (void)pthread_mutex_lock(&lock); }
 
@@ -45,9 +49,11 @@ struct mm_area *mm_area_from(uintptr_t address) {
 /* A structure for an area; NULL when there is no memory for it. */
 static struct mm_area *take_area(void) {
   if (free_areas == NULL) {
-    struct mm_area *chunk = calloc(AREAS_IN_CHUNK, sizeof *chunk);
+    struct chunk *chunk = calloc(1, sizeof *chunk);
     if (chunk == NULL) return NULL;
-    for (size_t i = 0; i < AREAS_IN_CHUNK; i++) give_area(&chunk[i]);
+    chunk->next = chunks;
+    chunks = chunk;
+    for (size_t i = 0; i < AREAS_IN_CHUNK; i++) give_area(&chunk->areas[i]);
   }
   struct mm_area *area = free_areas;
   free_areas = area->next;
