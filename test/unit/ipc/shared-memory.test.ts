@@ -189,7 +189,8 @@ test("of many that open or create one name, all get the same object", async () =
     const counter = new Int32Array(memory.map().buffer, 0, 1);
     Atomics.add(counter, 0, 1);
     while (Atomics.load(counter, 0) < 4) await new Promise((resolve) => setTimeout(resolve, 5));
-    console.log(memory.handle.inode);`;
+    console.log(memory.handle.inode);
+    memory.close();`;
   const runs = await Promise.all(Array.from({ length: 4 }, () => runSource(code)));
   assert.equal(new Set(runs.map(({ stdout }) => stdout)).size, 1, JSON.stringify(runs));
   assert.match(runs[0]?.stdout ?? "", /^\d+\n$/);
