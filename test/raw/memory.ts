@@ -5,11 +5,13 @@ import assert from "node:assert/strict";
 import { closeSync, openSync, readSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { FaultError, MemmapError, pageSize } from "memmap";
+import { MemmapError, pageSize } from "memmap";
 import * as raw from "memmap/raw";
 import { areasOf } from "../helpers/proc-self.js";
 import { privateMemory, readWrite } from "../helpers/raw-memory.js";
 import { type Cleanup, needs, tempDir, undoAfter } from "../helpers/temp.js";
+
+export { faultOf, retry } from "../helpers/raw-pages.js";
 
 /** Readable and writable. */
 export const rw: number = readWrite;
@@ -115,32 +117,6 @@ export function mappedBytes(address: bigint, length: number): bigint {
     if (from < to) sum += to - from;
   }
   return sum;
-}
-
-/** The fault that a touch leaves in a range of one mapping. */
-export function faultOf(address: bigint, length: number, touch: () => void): FaultError {
-  raw.check(address, length);
-  touch();
-  try {
-    raw.check(address, length);
-  } catch (error) {
-    if (error instanceof FaultError) return error;
-    throw error;
-  }
-  return assert.fail("the touch was no fault");
-}
-
-/** Runs what works in a hole again when it fails: another thread may have got the hole. */
-export function retry(body: () => void): void {
-  for (let triesLeft = 3; triesLeft > 0; triesLeft--) {
-    try {
-      body();
-      return;
-    } catch {
-      // The last failure alone counts.
-    }
-  }
-  body();
 }
 
 /** The call fails with this code. */
