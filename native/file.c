@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What JavaScript calls on descriptors, names and limits. Keeps no state and owns no descriptor:
- * what is returned belongs to the caller. Runs on the JavaScript thread.
+ * What JavaScript calls on descriptors, names, limits and its thread's number. Keeps no state and
+ * owns no descriptor: what is returned belongs to the caller. Runs on the JavaScript thread.
  */
 #include "memmap.h"
 
@@ -104,6 +104,12 @@ static napi_value limit(napi_env env, napi_callback_info info) {
   return mm_number(env, result == 0 ? value : -1);
 }
 
+/* threadId(): the kernel's number of this thread, gettid(2). */
+static napi_value thread_id(napi_env env, napi_callback_info info) {
+  (void)info;
+  return mm_number(env, mm_sys_thread());
+}
+
 static napi_value advice_supported(napi_env env, napi_callback_info info) {
   struct mm_args args = mm_args_read(env, info);
   int advice = mm_arg_int(&args, 0);
@@ -131,6 +137,7 @@ const struct mm_export mm_file_exports[] = {
     {"linkDescriptor", link_descriptor},
     {"name", name_region},
     {"limit", limit},
+    {"threadId", thread_id},
     {"failCall", fail_call},
     {"adviceSupported", advice_supported},
     {NULL, NULL},

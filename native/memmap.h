@@ -161,6 +161,7 @@ int mm_sys_memory(const char *name, unsigned flags, off_t length);
 int mm_sys_resize_memory(int fd, off_t length, off_t old_length);
 int mm_sys_duplicate(int fd);
 int mm_sys_open(const char *path, int flags, mode_t mode);
+int mm_sys_thread(void);
 int mm_sys_flock(int fd, int operation);
 int mm_sys_link(int fd, const char *path);
 int mm_sys_close(int fd);

@@ -372,6 +372,8 @@ int mm_sys_open(const char *path, int flags, mode_t mode) {
   return fd >= 0 ? fd : -errno;
 }
 
+int mm_sys_thread(void) { return (int)syscall(SYS_gettid); }
+
 int mm_sys_flock(int fd, int operation) {
   int result;
   do {

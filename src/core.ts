@@ -148,7 +148,7 @@ export class MappingCore {
     if (this.pins === 0) return;
     throw memmapError(
       "ERR_MEMMAP_PINNED",
-      `Cannot ${action} ${this.label}: ${this.pins} pins hold it`,
+      `Cannot ${action} ${this.label}: ${this.pins} pins or locks hold it`,
     );
   }
 

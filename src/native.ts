@@ -139,6 +139,7 @@ export interface Native {
   seek(fd: number, offset: number, whence: number): number;
   name(region: NativeRegion, name: string): number;
   limit(resource: number): number;
+  threadId(): number;
   /** For tests: the nth call of that name from now on fails once. */
   failCall(name: string, nth: number, errno: number): boolean;
   adviceSupported(advice: number): boolean;

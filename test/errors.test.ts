@@ -15,6 +15,7 @@ import {
   pageSize,
   SystemError,
 } from "memmap";
+import { Mutex } from "memmap/ipc";
 import { munmap } from "memmap/raw";
 import { argumentCodes, memmapCodes } from "#dist/errors.js";
 import { runSource } from "./helpers/child.js";
@@ -82,6 +83,22 @@ const provoked: Readonly<Record<string, (folder: string) => unknown>> = {
   ERR_MEMMAP_VERSION: () => {
     using mapping = mapAnonymous(1, { sharing: "shared" });
     attachMapping({ ...mapping.share(), memmap: 0 });
+  },
+  ERR_MEMMAP_TIMEOUT: () => {
+    using mapping = mapAnonymous(Mutex.byteLength, { sharing: "shared" });
+    const mutex = new Mutex(mapping.bytes);
+    new Int32Array(mapping.buffer).fill(1, 0, 1);
+    mutex.lockSync({ timeoutMs: 0 });
+  },
+  ERR_MEMMAP_OWNER_DIED: () => {
+    using mapping = mapAnonymous(Mutex.byteLength, { sharing: "shared" });
+    new Int32Array(mapping.buffer).fill(-1, 0, 1);
+    new Mutex(mapping.bytes).lockSync();
+  },
+  ERR_MEMMAP_CORRUPT: () => {
+    using mapping = mapAnonymous(Mutex.byteLength, { sharing: "shared" });
+    mapping.bytes.fill(1);
+    new Mutex(mapping.bytes);
   },
   ERR_MEMMAP_FAULT: (folder) => {
     const path = join(folder, "file");

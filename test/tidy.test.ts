@@ -22,6 +22,7 @@ const NATIVE_USERS: readonly string[] = [
   "src/index.ts",
   "src/ipc/memory-name.ts",
   "src/ipc/memory-object.ts",
+  "src/ipc/owner.ts",
   "src/ipc/shared-memory.ts",
   "src/ipc/wait.ts",
   "src/map.ts",

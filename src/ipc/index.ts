@@ -1,8 +1,11 @@
 /**
  * The door "memmap/ipc": names only.
  */
+export type { BlockOptions, BlockSyncOptions } from "./block.js";
+export type { LockGuard } from "./guard.js";
 export type { SharedMemoryHandle } from "./memory-handle.js";
 export type { SharedMemoryOptions } from "./memory-options.js";
+export { Mutex } from "./mutex.js";
 export { type SharedMapOptions, SharedMemory } from "./shared-memory.js";
 export {
   notify,

@@ -9,6 +9,7 @@
  * A beat looks once a second whether the pages of waiting words are still there, since the kernel
  * tells nobody that they have gone; it also keeps the process alive while something waits.
  */
+import { clearInterval, clearTimeout, setInterval, setTimeout } from "node:timers";
 import { errnoName, errnoOf, systemError } from "../failure.js";
 import { requireOriginal } from "../fault.js";
 import { native } from "../native.js";
@@ -28,6 +29,11 @@ export interface WaitSyncOptions {
 export interface WaitOptions extends WaitSyncOptions {
   /** Ends the wait early. */
   readonly signal?: AbortSignal | undefined;
+}
+
+/** What decides whether a wait keeps the process alive, also while it goes on. */
+export interface Keeper {
+  readonly keepsAlive: boolean;
 }
 
 /** The longest time that this thread spends in the kernel at once: then its end is looked for. */
@@ -148,6 +154,7 @@ export function notify(array: Int32Array, index: number, count?: number): number
 
 interface Waiter {
   readonly word: Word;
+  readonly keeper: Keeper | undefined;
   readonly settle: (answer: number) => void;
   /** Why it was cancelled by us: its page has gone. */
   failure: Error | undefined;
@@ -190,11 +197,22 @@ let lowestFree = 0;
  * console.log(await wait(words, 0, 0, { timeoutMs: 5 })); // "timed-out"
  * ```
  */
-export async function wait(
+export function wait(
   array: Int32Array,
   index: number,
   value: number,
   options?: WaitOptions,
+): Promise<WaitResult> {
+  return waitKept(array, index, value, options);
+}
+
+/** As {@link wait}, for a structure that decides whether its waits keep the process alive. */
+export async function waitKept(
+  array: Int32Array,
+  index: number,
+  value: number,
+  options?: WaitOptions,
+  keeper?: Keeper,
 ): Promise<WaitResult> {
   const element = asElement(array, index);
   const expected = asValue(value);
@@ -208,7 +226,7 @@ export async function wait(
     return answer === "again" ? "timed-out" : answer;
   }
   listenToWaits();
-  const { slot, ended } = begin(word, expected);
+  const { slot, ended } = begin(word, expected, keeper);
   const takeBack = startLimits(slot, timeoutMs, signal);
   try {
     const answer = await word.core.waits.wait(undefined, () => ended);
@@ -230,16 +248,15 @@ interface Begun {
   readonly ended: Promise<number>;
 }
 
-function begin(word: Word, value: number): Begun {
+function begin(word: Word, value: number, keeper: Keeper | undefined): Begun {
   const slot = native().waitStart(word.core.region, word.offset, value, lowestFree);
   if (slot < 0) {
     const what = `Cannot wait on byte ${word.byteOffset} of ${word.core.label}`;
     throw systemError(slot, { syscall: "pthread_create", what, path: word.core.path });
   }
   lowestFree = slot + 1;
-  beat ??= setInterval(lookAtPages, beatMs);
   const ended = new Promise<number>((resolve, reject) => {
-    const waiter: Waiter = { word, settle, failure: undefined };
+    const waiter: Waiter = { word, keeper, settle, failure: undefined };
     function settle(answer: number): void {
       const { failure } = waiter;
       if (failure !== undefined && errnoName(answer) === "ECANCELED") reject(failure);
@@ -247,7 +264,19 @@ function begin(word: Word, value: number): Begun {
     }
     waiters.set(slot, waiter);
   });
+  beat ??= setInterval(lookAtPages, beatMs);
+  updateKeeping();
   return { slot, ended };
+}
+
+/** Looks again which waits keep the process alive. */
+export function updateKeeping(): void {
+  for (const { keeper } of waiters.values()) {
+    if (keeper?.keepsAlive === false) continue;
+    beat?.ref();
+    return;
+  }
+  beat?.unref();
 }
 
 function listenToWaits(): void {
@@ -266,7 +295,10 @@ function takeEnded(): void {
     waiters.delete(slot);
     waiter?.settle(answer);
   }
-  if (waiters.size > 0) return;
+  if (waiters.size > 0) {
+    updateKeeping();
+    return;
+  }
   clearInterval(beat);
   beat = undefined;
 }
@@ -281,7 +313,7 @@ function startLimits(slot: number, timeoutMs: number, signal: AbortSignal | unde
   const arm = (): void => {
     const rest = end - performance.now();
     if (rest <= 0) cancel();
-    else timer = setTimeout(arm, Math.min(Math.ceil(rest), timerMaxMs));
+    else timer = setTimeout(arm, Math.min(Math.ceil(rest), timerMaxMs)).unref();
   };
   if (timeoutMs !== Number.POSITIVE_INFINITY) arm();
   signal?.addEventListener("abort", cancel, { once: true });

@@ -87,7 +87,8 @@ test("MappingCore.requireOpen() and requireUnpinned() name the mapping and the b
   const state = makeCore(t, 1);
   const named = makeCore(t, 1, { file: factsOf() });
   state.pins = 2;
-  const pinned = hasCode(MemmapError, "ERR_MEMMAP_PINNED", /^Cannot resize .*: 2 pins hold it$/);
+  const message = /^Cannot resize .*: 2 pins or locks hold it$/;
+  const pinned = hasCode(MemmapError, "ERR_MEMMAP_PINNED", message);
   assert.throws(() => state.requireUnpinned("resize"), pinned);
   state.pins = 0;
   state.requireUnpinned("resize");

@@ -1,0 +1,160 @@
+/**
+ * A lock word with the record of its owner, as it lies in shared memory, and the ways to take it,
+ * to wait for it, and to take it from the dead. The states of the word are in lock-word.ts, the
+ * record in owner.ts.
+ *
+ *      index          index + 1
+ *     +--------------+--------------+
+ *     |  lock word   |  start time  |
+ *     +--------------+--------------+
+ *
+ * Invariant: a start time that is not 0 was written by the thread in the lock word. So it is
+ * cleared before the word is given to anybody else.
+ */
+import { memmapError } from "../errors.js";
+import { errnoOf, systemError } from "../failure.js";
+import type { Stage } from "./block.js";
+import {
+  announce,
+  giveBack,
+  holderOf,
+  isAbandoned,
+  isUnrepaired,
+  markRepaired,
+  seize,
+  take,
+} from "./lock-word.js";
+import { canJudge } from "./namespace.js";
+import { isDead, thisThread } from "./owner.js";
+import type { Place } from "./place.js";
+import { notify } from "./wait.js";
+
+/** How a lock was taken: from a dead owner it is unrepaired. */
+export type Taken = "whole" | "unrepaired";
+
+/** Where the words of a lock lie in its structure. */
+export interface WordPlaces {
+  readonly index: number;
+  readonly namespaceIndex: number;
+}
+
+/** A lock word in shared memory. */
+export class OwnedWord {
+  readonly #place: Place;
+  readonly #at: WordPlaces;
+
+  constructor(place: Place, at: WordPlaces) {
+    this.#place = place;
+    this.#at = at;
+  }
+
+  /** Takes the lock if it is free; `others` as in lock-word.ts. */
+  tryTake(others: boolean): boolean {
+    const { words } = this.#place;
+    const { index } = this.#at;
+    const thread = thisThread();
+    if (!take(words, index, { thread: thread.id, others })) return false;
+    words[index + 1] = thread.startTime;
+    return true;
+  }
+
+  /** The thread that holds the lock, or that did when it died; 0 for none. */
+  get holder(): number {
+    const word = Atomics.load(this.#place.words, this.#at.index);
+    return isAbandoned(word) ? 0 : holderOf(word);
+  }
+
+  /**
+   * One try of a task; the word to sleep on otherwise.
+   *
+   * @throws {MemmapError} `ERR_MEMMAP_OWNER_DIED` when the lock was abandoned.
+   */
+  attempt(stage: Stage): Taken | Sleep | undefined {
+    for (;;) {
+      const word = Atomics.load(this.#place.words, this.#at.index);
+      if (word === 0 && this.tryTake(stage !== "spin")) return "whole";
+      this.requireUsable(word);
+      if (stage === "spin") return undefined;
+      if (word === 0) continue;
+      if (stage === "look" && this.#takeFromDead(word)) return "unrepaired";
+      const value = announce(this.#place.words, this.#at.index, word);
+      if (value !== undefined) return { index: this.#at.index, value };
+    }
+  }
+
+  /** Throws when nobody can take the lock any more. */
+  requireUsable(word: number): void {
+    if (!isAbandoned(word)) return;
+    const reason = "its owner died, and whoever held it next did not recover it";
+    throw memmapError("ERR_MEMMAP_OWNER_DIED", `Cannot take ${this.#place.label}: ${reason}`);
+  }
+
+  /** Throws when waiting on this thread would never end, since the thread itself holds the lock. */
+  requireNotOwn(): void {
+    if (this.holder !== thisThread().id) return;
+    const what = `Cannot wait for ${this.#place.label}, which this thread holds`;
+    throw systemError(errnoOf("EDEADLK"), { syscall: "futex", what });
+  }
+
+  /** Whether the thread in a lock word has died, as far as that can be told. */
+  isOwnerDead(word: number): boolean {
+    const { words } = this.#place;
+    const startTime = Atomics.load(words, this.#at.index + 1);
+    if (!canJudge(words, this.#at.namespaceIndex, thisThread().namespace)) return false;
+    return isDead(holderOf(word), startTime);
+  }
+
+  #takeFromDead(word: number): boolean {
+    if (!this.isOwnerDead(word)) return false;
+    const { words } = this.#place;
+    const { index } = this.#at;
+    const thread = thisThread();
+    Atomics.store(words, index + 1, 0);
+    if (!seize(words, index, { word, thread: thread.id })) return false;
+    words[index + 1] = thread.startTime;
+    return true;
+  }
+
+  /** What a dead owner left is repaired. */
+  repaired(): void {
+    markRepaired(this.#place.words, this.#at.index);
+  }
+
+  /** Whether the lock is held after the death of an owner. */
+  get isUnrepaired(): boolean {
+    return isUnrepaired(Atomics.load(this.#place.words, this.#at.index));
+  }
+
+  /**
+   * Gives the lock back, and wakes who sleeps.
+   *
+   * @throws {MemmapError} `ERR_MEMMAP_CORRUPT` when the lock is no longer this thread's.
+   */
+  release(): void {
+    const { words } = this.#place;
+    const { index } = this.#at;
+    words[index + 1] = 0;
+    const wakes = giveBack(words, index, thisThread().id);
+    if (wakes === "none") return;
+    if (wakes === undefined) {
+      const reason = "somebody has written over it";
+      throw memmapError("ERR_MEMMAP_CORRUPT", `Cannot release ${this.#place.label}: ${reason}`);
+    }
+    notify(words, index, wakes === "one" ? 1 : undefined);
+  }
+
+  /** Passes on a wake that came to somebody who gives up. */
+  passOn(): void {
+    const { words } = this.#place;
+    const { index } = this.#at;
+    const word = Atomics.load(words, index);
+    if (word === 0) notify(words, index, 1);
+    else if (!isAbandoned(word)) announce(words, index, word);
+  }
+}
+
+/** A word to sleep on, and the value that it has meanwhile. */
+export interface Sleep {
+  readonly index: number;
+  readonly value: number;
+}
