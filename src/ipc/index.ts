@@ -2,6 +2,12 @@
  * The door "memmap/ipc": names only.
  */
 export type { BlockOptions, BlockSyncOptions } from "./block.js";
+export { Channel } from "./channel.js";
+export type { ChannelState } from "./channel-ends.js";
+export type { ChannelHandle } from "./channel-handle.js";
+export type { ChannelOpenOptions, ChannelOptions } from "./channel-options.js";
+export type { Borrowed } from "./channel-receiving.js";
+export type { Reservation } from "./channel-sending.js";
 export type { LockGuard } from "./guard.js";
 export type { SharedMemoryHandle } from "./memory-handle.js";
 export type { SharedMemoryOptions } from "./memory-options.js";

@@ -1,0 +1,257 @@
+/**
+ * The receiving half of a channel's end. Whoever reads holds the lock of its lane, and moves the
+ * cursor on when it has what it wanted: a receiver that is killed before leaves the message to the
+ * next one. The parts of a long message are put together here.
+ *
+ * Invariant: between two parts the lock of a queue is kept, since the next part is of no use to
+ * anybody else; that of a broadcast is not, so that producers may drop the rest for a slow reader.
+ */
+import type { Stage, Task } from "./block.js";
+import { type Ends, wake } from "./channel-ends.js";
+import { at, lane } from "./channel-layout.js";
+import type { ChannelMemory } from "./channel-memory.js";
+import { corrupt } from "./channel-producer.js";
+import { OwnedWord, type Sleep } from "./owned-word.js";
+import type { Place } from "./place.js";
+import { isExtent, type RecordFacts, recordAt, what } from "./ring.js";
+import type { Keeper } from "./wait.js";
+
+/** A message; in place, its bytes are good until it is let go. */
+export interface Message {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly isValue: boolean;
+  readonly isInPlace: boolean;
+}
+
+/** What a try to receive gives: "end" when nothing will come any more. */
+export type Received = Message | "end";
+
+/** Whether the bytes of a message are wanted as a copy, or in the ring. */
+export type Way = "copy" | "in place";
+
+/** A wait for a message. */
+export class Arrival implements Task<Received> {
+  readonly action = "receive from";
+  readonly place: Place;
+  readonly keeper: Keeper;
+  readonly spins = 4000;
+  readonly turns: number;
+  index = 0;
+  value = 0;
+  readonly #consumer: Consumer;
+
+  constructor(consumer: Consumer, keeper: Keeper) {
+    this.#consumer = consumer;
+    this.place = consumer.place;
+    this.keeper = keeper;
+    this.turns = consumer.turns;
+  }
+
+  attempt(stage: Stage): Received | undefined {
+    const found = this.#consumer.attempt("copy", stage);
+    if (found === undefined || found === "end" || "bytes" in found) return found;
+    this.index = found.index;
+    this.value = found.value;
+    return undefined;
+  }
+
+  giveUp(): void {
+    this.#consumer.giveUp();
+  }
+}
+
+/** The receiving half of an end. */
+export class Consumer {
+  readonly place: Place;
+  readonly #memory: ChannelMemory;
+  readonly #ends: Ends;
+  #word: OwnedWord | undefined;
+  #isHeld = false;
+  /** The parts of a long message that have come. */
+  #parts: Uint8Array<ArrayBuffer>[] = [];
+  /** Where the next part must stand. */
+  #expected = 0;
+  /** The record that is borrowed. */
+  #borrowed: RecordFacts | undefined;
+  /** How often to let the event loop turn before a sleep. */
+  turns = 16;
+
+  constructor(memory: ChannelMemory, ends: Ends) {
+    this.place = memory.place;
+    this.#memory = memory;
+    this.#ends = ends;
+  }
+
+  get #lock(): OwnedWord {
+    const places = { index: this.#ends.lane, namespaceIndex: at.namespace };
+    this.#word ??= new OwnedWord(this.place, places);
+    return this.#word;
+  }
+
+  get #cursor(): number {
+    return this.#ends.lane + lane.cursor;
+  }
+
+  /** Whether a message is borrowed. */
+  get isBorrowed(): boolean {
+    return this.#borrowed !== undefined;
+  }
+
+  /** Throws when this thread would wait for itself. */
+  requireNotOwn(): void {
+    if (!this.#isHeld || this.isBorrowed) this.#lock.requireNotOwn();
+  }
+
+  get #isEmpty(): boolean {
+    const { words } = this.place;
+    return Atomics.load(words, this.#cursor) === Atomics.load(words, at.tail);
+  }
+
+  /** One try: a message, what to sleep on, or undefined when there is none now. */
+  attempt(way: Way, stage: Stage): Received | Sleep | undefined {
+    if (stage === "spin" && this.#isEmpty) return undefined;
+    try {
+      const found = this.#next(way, stage);
+      if (found !== undefined || stage === "spin") return found;
+      if (stage === "look") this.#ends.reap();
+      const { words } = this.place;
+      Atomics.store(words, at.dataFlag, 1);
+      const value = Atomics.load(words, at.dataCount);
+      const isOver = this.#ends.senders !== "open";
+      const late = this.#next(way, stage);
+      if (late !== undefined) return late;
+      if (isOver) return this.#end();
+      return { index: at.dataCount, value };
+    } catch (error) {
+      this.#parts = [];
+      this.giveUp();
+      throw error;
+    }
+  }
+
+  /* Nothing will come any more; an unfinished message is of no use. */
+  #end(): "end" {
+    this.#parts = [];
+    this.#release();
+    this.#ends.requireOrderlyEnd();
+    return "end";
+  }
+
+  #next(way: Way, stage: Stage): Message | Sleep | undefined {
+    while (this.isBorrowed || !this.#isEmpty) {
+      const isTaken = this.#take(stage);
+      if (isTaken !== true) return isTaken;
+      const record = this.#record();
+      const message = record === undefined ? undefined : this.#read(record, way);
+      if (message !== undefined) return message;
+    }
+    if (this.#parts.length === 0 || this.#memory.shape.isBroadcast) this.#release();
+    return undefined;
+  }
+
+  /* Takes the lock, unless parts of a message have kept it. */
+  #take(stage: Stage): true | Sleep | undefined {
+    if (this.#isHeld && !this.isBorrowed) return true;
+    const taken = this.#lock.attempt(stage);
+    if (typeof taken !== "string") return taken;
+    if (taken === "unrepaired") this.#lock.repaired(); // Its message was not received.
+    this.#isHeld = true;
+    return true;
+  }
+
+  #record(): RecordFacts | undefined {
+    const { words } = this.place;
+    const head = Atomics.load(words, this.#cursor);
+    const tail = Atomics.load(words, at.tail);
+    if (head === tail) return undefined;
+    const { capacity } = this.#memory.shape;
+    if (!isExtent(head, tail, capacity)) {
+      throw corrupt(this.place, `its cursors are ${head >>> 0} and ${tail >>> 0}`);
+    }
+    const record = recordAt(this.#memory.data, { head, tail, capacity });
+    if (record === undefined) throw corrupt(this.place, "there is no record at its cursor");
+    if (this.#parts.length > 0 && head !== this.#expected) this.#parts = [];
+    return record;
+  }
+
+  /* A message, if this record is one or the last part of one. */
+  #read(record: RecordFacts, way: Way): Message | undefined {
+    const { kind, isValue, offset, length } = record;
+    if (kind === what.whole) {
+      this.#parts = [];
+      if (way === "in place") {
+        this.#borrowed = record;
+        return { bytes: this.#bytesOf(record), isValue, isInPlace: true };
+      }
+      const bytes = this.#memory.bytes.slice(offset, offset + length);
+      this.#pass(record);
+      this.#release();
+      return { bytes, isValue, isInPlace: false };
+    }
+    if (kind === what.first) this.#parts = [];
+    const isPart = kind === what.first || (kind !== what.padding && this.#parts.length > 0);
+    if (isPart) this.#parts.push(this.#memory.bytes.slice(offset, offset + length));
+    this.#expected = record.next;
+    this.#pass(record);
+    if (kind !== what.last || !isPart) return undefined;
+    const bytes = joined(this.#parts);
+    this.#parts = [];
+    this.#release();
+    return { bytes, isValue, isInPlace: false };
+  }
+
+  #bytesOf({ offset, length }: RecordFacts): Uint8Array<ArrayBuffer> {
+    return this.#memory.bytes.subarray(offset, offset + length);
+  }
+
+  /* Moves the cursor on, and wakes producers that wait for room. */
+  #pass(record: RecordFacts): void {
+    const { words } = this.place;
+    Atomics.store(words, this.#cursor, record.next);
+    wake(words, at.spaceFlag, at.spaceCount);
+  }
+
+  /** Gives a borrowed message back. */
+  giveBack(): void {
+    const record = this.#borrowed;
+    if (record === undefined) return;
+    this.#borrowed = undefined;
+    this.#pass(record);
+    this.#release();
+  }
+
+  #release(): void {
+    if (!this.#isHeld) return;
+    this.#isHeld = false;
+    this.#lock.release();
+  }
+
+  /** Lets go of everything: what was borrowed or received in part is not received. */
+  giveUp(): void {
+    if (this.isBorrowed || this.#parts.length > 0) return;
+    if (this.#isHeld) this.#release();
+    else this.#lock.passOn();
+  }
+
+  /** The same at the end of this end. */
+  close(): void {
+    this.#borrowed = undefined;
+    this.#parts = [];
+    this.#release();
+  }
+
+  /** How many messages were dropped before this end, or the receivers of a queue, read them. */
+  get dropped(): number {
+    return Atomics.load(this.place.words, this.#ends.lane + lane.dropped) >>> 0;
+  }
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let offset = 0;
+  for (const part of parts) {
+    whole.set(part, offset);
+    offset += part.length;
+  }
+  return whole;
+}
