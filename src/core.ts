@@ -82,6 +82,8 @@ export class MappingCore {
   region: NativeRegion;
   byteLength: number;
   closed = false;
+  /** Counts up whenever the memory goes to another region or is closed: old views have ended. */
+  generation = 0;
   pins = 0;
   /** Called with a fault that nobody collected. */
   onfault: ((fault: FaultError) => void) | null = null;
@@ -273,6 +275,7 @@ export class MappingCore {
 
   /* Its faults are still told when views of it live on. */
   #closeRegion(): void {
+    this.generation += 1;
     const isViewed = this.#bytes !== undefined || this.#sharedBuffer !== undefined;
     const detached = this.#endView();
     native().close(this.region, detached);

@@ -87,7 +87,17 @@ export function asOptions<T extends object>(value: T | undefined, name = "option
 
 /* The fields as the engine keeps them: a subclass may answer anything under these names. */
 const typedArray: object = Object.getPrototypeOf(Uint8Array.prototype);
-const field = (name: string | symbol, of: object): unknown => Reflect.get(typedArray, name, of);
+
+function getter(name: string | symbol): (this: object) => unknown {
+  const found = Object.getOwnPropertyDescriptor(typedArray, name)?.get;
+  if (found === undefined) throw new Error(`This engine's typed arrays have no ${String(name)}`);
+  return found;
+}
+
+const tagOf = getter(Symbol.toStringTag);
+const bufferOf = getter("buffer");
+const byteOffsetOf = getter("byteOffset");
+const lengthOf = getter("length");
 
 /**
  * The bytes of a user: a Uint8Array or Buffer, of this realm or another. What comes back is a plain
@@ -95,10 +105,9 @@ const field = (name: string | symbol, of: object): unknown => Reflect.get(typedA
  */
 export function asBytes(value: unknown, name: string): Uint8Array {
   if (typeof value !== "object" || value === null) throw notBytes(value, name);
-  if (field(Symbol.toStringTag, value) !== "Uint8Array") throw notBytes(value, name);
-  const [buffer, byteOffset, length] = ["buffer", "byteOffset", "length"].map((key) =>
-    field(key, value),
-  );
+  if (tagOf.call(value) !== "Uint8Array") throw notBytes(value, name);
+  const [buffer, byteOffset] = [bufferOf.call(value), byteOffsetOf.call(value)];
+  const length = lengthOf.call(value);
   if (length === 0) return new Uint8Array(0);
   if (typeof byteOffset !== "number" || typeof length !== "number") throw notBytes(value, name);
   if (!isBuffer(buffer)) throw notBytes(value, name);
@@ -121,10 +130,9 @@ export interface ArrayPlace {
 /** The place of an Int32Array of this realm or another; a detached one has a length of 0. */
 export function asInt32Array(value: unknown, name: string): ArrayPlace {
   const isObject = typeof value === "object" && value !== null;
-  if (isObject && field(Symbol.toStringTag, value) === "Int32Array") {
-    const [buffer, byteOffset, length] = ["buffer", "byteOffset", "length"].map((key) =>
-      field(key, value),
-    );
+  if (isObject && tagOf.call(value) === "Int32Array") {
+    const [buffer, byteOffset] = [bufferOf.call(value), byteOffsetOf.call(value)];
+    const length = lengthOf.call(value);
     const isPlace = typeof byteOffset === "number" && typeof length === "number";
     if (isPlace && isBuffer(buffer)) return { buffer, byteOffset, length };
   }

@@ -31,7 +31,7 @@ export type ChannelState = "open" | "closed" | "peer-died";
 /* How the last end of a role went. */
 const gone = { closed: 1, died: 2 } as const;
 
-/** How long a lane of a former end may be in the hands of others before the entry is passed over. */
+/** How long a lane may be in the hands of those who drop what a former end had not read. */
 const laneMs = 2000;
 
 interface Others {

@@ -99,7 +99,7 @@ export class Producer {
     if (this.#holder !== sending) {
       const taken = this.#lock.attempt(stage);
       if (typeof taken !== "string") return taken;
-      if (taken === "unrepaired") this.#lock.repaired(); // Its unfinished record counts for nothing.
+      if (taken === "unrepaired") this.#lock.repaired(); // What it had begun counts for nothing.
       this.#holder = sending;
     }
     const { bytes } = sending;

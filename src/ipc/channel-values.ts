@@ -1,7 +1,7 @@
 /**
  * Structured values as messages, by the serializer of the platform: V8's on Node and Deno, JSC's on
- * Bun. The bytes of typed arrays are kept out of it and lie behind what it wrote, so they are copied
- * once on each side.
+ * Bun. The bytes of typed arrays are kept out of it and lie behind what it wrote, so they are
+ * copied once on each side.
  *
  *     | serializer, 4 bytes | parts, 4 | length, 4 | 0 | lengths of the parts, 8 each |
  *     | what the serializer wrote ... | part ... | part ... |          each from a multiple of 8

@@ -23,6 +23,7 @@ export class Place {
   readonly #byteOffset: number;
   readonly #kind: StructureKind;
   #words: Int32Array<ArrayBuffer>;
+  #generation = 0;
 
   /**
    * @param bytes Of a user; the structure lies at their beginning.
@@ -57,9 +58,7 @@ export class Place {
 
   /** The structure's words, as the mapping has them now. */
   get words(): Int32Array<ArrayBuffer> {
-    const words = this.#words;
-    if (!this.#core.closed && this.#core.isCurrent(words.buffer)) return words;
-    this.#words = this.#bind();
+    if (this.#core.generation !== this.#generation) this.#words = this.#bind();
     return this.#words;
   }
 
@@ -96,6 +95,7 @@ export class Place {
 
   #bind(): Int32Array<ArrayBuffer> {
     this.#core.requireOpen(`use ${this.label} of`);
+    this.#generation = this.#core.generation;
     const { byteLength } = this.#kind;
     if (this.#byteOffset + byteLength > this.#core.byteLength) {
       throw closed(this.#kind, "its mapping was made shorter");

@@ -5,6 +5,6 @@ import test from "node:test";
 import * as door from "memmap/ipc";
 
 test('the door "memmap/ipc" holds the names that it promises, and no others', () => {
-  const names = ["Mutex", "SharedMemory", "notify", "wait", "waitSync"];
+  const names = ["Channel", "Mutex", "SharedMemory", "notify", "wait", "waitSync"];
   assert.deepEqual(Object.keys(door).sort(), names);
 });
