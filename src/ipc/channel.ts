@@ -36,8 +36,8 @@ function contentOf(message: Message | undefined): unknown {
  * memory, each end used for sending, receiving, or both.
  *
  * Sending and receiving make no system call while nobody has to be woken. Messages keep their
- * order, are received once ("queue") or by everyone ("broadcast"), and are never torn: what a sender had
- * not finished when it was killed is never seen. The death of the last who could send or receive is
+ * order, are received once ("queue") or by everyone ("broadcast"), and are never torn: what a
+ * sender had not finished when it was killed is never seen. The death of the last who could send or receive is
  * noticed within a second. A channel keeps the process alive only while something waits, and not
  * even then after `unref()`.
  *
