@@ -15,7 +15,9 @@ cluster.on("message", (_, message: State | Answer) => {
   else states.push(message);
 });
 cluster.on("exit", ({ id }, code) => {
-  if (code !== 0) throw new Error(`Worker ${id} ended with ${code}`);
+  if (code === 0) return;
+  console.error(`Worker ${id} ended with ${code}`);
+  process.exit(1);
 });
 
 function workers(): Worker[] {

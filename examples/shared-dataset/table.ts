@@ -1,5 +1,5 @@
-// The dataset of shared-dataset.ts: numbers that follow from their version and place, so that one of
-// another version is found out.
+// The dataset of shared-dataset.ts: numbers that follow from their version and place, so that one
+// of another version is found out.
 //
 //     word 0     the version
 //     word 1     the sum of all words from 2 on, modulo 2^32

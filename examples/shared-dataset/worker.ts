@@ -1,5 +1,5 @@
-// A worker of shared-dataset.ts: answers questions from the current version of the table. A question
-// is answered from the version on which it began; a version is unmapped after its last answer.
+// A worker of shared-dataset.ts: answers questions from the current version of the table. Each is
+// answered from the version on which it began; a version is unmapped after its last answer.
 
 import type { Mapping } from "memmap";
 import { SharedMemory, type SharedMemoryHandle, wait } from "memmap/ipc";
@@ -32,7 +32,7 @@ function tell(message: State | Answer): void {
 /** Answers until the primary disconnects. */
 export async function work({ byteLength, control: handle }: Plan): Promise<void> {
   process.on("disconnect", () => process.exit());
-  using block = handle && SharedMemory.attach(handle).map({ protection: "read" });
+  using block = handle && SharedMemory.attach(handle).map(); // Bun's Atomics.load is a store, too.
   const control = new Int32Array(block?.buffer ?? new ArrayBuffer(8));
   let current = block ? attach(control) : alone(byteLength);
   process.on("message", (question: Question) => {
