@@ -12,6 +12,7 @@ import { pageSize } from "memmap";
 import { SharedMemory, wait } from "memmap/ipc";
 import { attachCurrent, controlBytes, publish } from "../examples/shared-dataset/current.js";
 import { type RunResult, runScript, startScript } from "./helpers/child.js";
+import { noCompiler } from "./helpers/compile.js";
 import { areasOf } from "./helpers/proc-self.js";
 import { tempDir } from "./helpers/temp.js";
 
@@ -202,6 +203,23 @@ test("shared-dataset has a whole version, wherever its writer is killed", async 
     const code = "ERR_MEMMAP_PEER_DIED"; // So the handle is whole, and is that of the writer.
     assert.throws(() => attachCurrent(control), { code });
   }
+});
+
+test("no-message shows that nobody is told of a store, and what it costs to look", async () => {
+  const output = outputOf(await run("no-message", "6"));
+  const [above = "", below = ""] = output.split("\n\n");
+  const told = above.split("\n").slice(1);
+  const rows = below.trimEnd().split("\n").slice(1);
+  const written = told.pop();
+  const silent = "C, through its mapping: 0 events of fs.watch; a wait was never woken";
+  assert.deepEqual(told, noCompiler ? [] : [silent]);
+  // A write by a call is told to those who watch, but not to those who wait.
+  assert.match(written ?? "", /^fs\.writeSync: [1-9]\d* events .* a wait was never woken$/);
+  assert.deepEqual(
+    rows.map((row) => row.replace(/ {2,}.*/, "")),
+    ["looks every 10 ms", "looks every 1 ms", "looks without pause", "waits, and is notified"],
+  );
+  for (const row of rows) assert.match(row, / {2}\d+\.\d\d ms( +\d+\.\d %){2}$/);
 });
 
 const whyNoCode = !["x64", "arm64"].includes(process.arch) && "needs machine code for this CPU";
