@@ -20,7 +20,7 @@ function load(byteLength: number, version: number): SharedMemory {
 async function main(workers: number, mebibytes: number): Promise<void> {
   const byteLength = mebibytes * 2 ** 20;
   const numbers = byteLength / 4 - 2;
-  printLine(`${workers} workers, ${mebibytes} MiB`, ["RSS sum", "PSS sum", "objects"]);
+  printLine(`${workers} workers, ${mebibytes} MiB`, ["RSS, MiB", "PSS, MiB", "objects"]);
   await start(workers, { byteLength });
   const copied = printMemory("each has a copy", pids());
   await stop();
