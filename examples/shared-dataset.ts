@@ -13,7 +13,7 @@ import { work } from "./shared-dataset/worker.js";
 function load(byteLength: number, version: number): SharedMemory {
   const memory = SharedMemory.create({ byteLength });
   using mapping = memory.map();
-  build(new Uint32Array(mapping.buffer), version);
+  build(new Int32Array(mapping.buffer), version);
   return memory;
 }
 

@@ -206,7 +206,7 @@ test("shared-dataset has a whole version, wherever its writer is killed", async 
 });
 
 test("no-message shows that nobody is told of a store, and what it costs to look", async () => {
-  const output = outputOf(await run("no-message", "6"));
+  const output = outputOf(await run("no-message", "8"));
   const [above = "", below = ""] = output.split("\n\n");
   const told = above.split("\n").slice(1);
   const rows = below.trimEnd().split("\n").slice(1);

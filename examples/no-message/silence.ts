@@ -10,6 +10,14 @@ export interface Told {
   readonly woken: string;
 }
 
+/** Waits until somebody wakes it; a store that comes before the sleep only makes it look again. */
+async function sleep(words: Int32Array, signal: AbortSignal): Promise<string> {
+  for (;;) {
+    const result = await wait(words, 0, Atomics.load(words, 0), { signal });
+    if (result !== "not-equal") return "woken";
+  }
+}
+
 /**
  * Listens from the first store of a writer to the last but one: when the writer ends, its file is
  * closed, and that is an event of its own on some runtimes.
@@ -22,8 +30,7 @@ export async function listen(words: Int32Array, file: string, stores: number): P
     events += 1;
   });
   const aborter = new AbortController();
-  const { signal } = aborter;
-  const woken = wait(words, 0, Atomics.load(words, 0), { signal }).catch(() => "never woken");
+  const woken = sleep(words, aborter.signal).catch(() => "never woken");
   while (Atomics.load(words, 0) < stores - 1 && performance.now() < end) await setTimeout(1);
   aborter.abort();
   watcher.close();

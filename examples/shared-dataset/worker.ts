@@ -20,7 +20,7 @@ export type Answer = {
 interface Version {
   readonly version: number;
   readonly mapping: Mapping | undefined;
-  readonly words: Uint32Array;
+  readonly words: Int32Array;
   /** The questions that are being answered from it. */
   readonly open: Set<Promise<void>>;
 }
@@ -56,13 +56,13 @@ function attach(control: Int32Array): Version {
   const { version, memory } = attachCurrent(control);
   const mapping = memory.map({ protection: "read" });
   memory.close(); // The mapping holds the memory by itself.
-  const words = new Uint32Array(mapping.buffer);
+  const words = new Int32Array(mapping.buffer);
   requireWhole(words, version);
   return { version, mapping, words, open: new Set() };
 }
 
 function alone(byteLength: number): Version {
-  const words = new Uint32Array(byteLength / 4);
+  const words = new Int32Array(byteLength / 4);
   build(words, 1);
   requireWhole(words, 1);
   return { version: 1, mapping: undefined, words, open: new Set() };
@@ -73,6 +73,6 @@ async function answer(from: Version, question: Question, control: Int32Array): P
   const lower = sumOf(from.words, question.from, middle);
   if (question.isSlow) tell({ kind: "begun", version: from.version });
   while (question.isSlow && Atomics.load(control, 1) === 0) await wait(control, 1, 0);
-  const sum = (lower + sumOf(from.words, middle, question.to)) >>> 0;
+  const sum = (lower + sumOf(from.words, middle, question.to)) | 0;
   tell({ version: from.version, question, sum });
 }
