@@ -1,22 +1,23 @@
 // Runs the benchmarks: `npm run bench` all of them, `npm run bench -- NAME` those whose name holds
 // NAME.
 //
-// A case is a file of bench/cases that exports `bench`: two contenders that do the same work. They
-// run in turns, A B A B, after a warm-up; what counts is the ratio within each pair, and of these
-// the median, since machines are shared and noisy. Every run checks the answer.
+// A case is a file of bench/cases that exports `benches`: contenders that do the same work, ours
+// and its rivals. They run in turns, A B C A B C, after a warm-up; what counts is the ratio to ours
+// within each round, and of these the median, since machines are shared and noisy. Every run checks
+// the answer.
 
 import { readdirSync } from "node:fs";
 import { cpus, loadavg, release } from "node:os";
 import { fileURLToPath } from "node:url";
 
-/** One question: how fast is `ours` beside `theirs`? */
+/** One question: how fast is `ours` beside its rivals? */
 export interface Bench {
   /** The question, as a sentence. */
   readonly question: string;
-  /** How many pairs are measured. */
-  readonly pairs: number;
-  /** What `ratio` must reach: the time of `theirs` divided by the time of `ours`. */
-  readonly wanted: number;
+  /** How many rounds are measured. */
+  readonly rounds: number;
+  /** How many rounds are run before; by default 2. */
+  readonly warmUps?: number;
   /** Makes what is measured; each contender returns its answer. */
   setUp(): Contenders;
 }
@@ -27,16 +28,23 @@ export interface Measured {
   readonly elapsedMs: number;
 }
 
-interface Contender {
+/** One way to do the work. */
+export interface Contender {
   readonly name: string;
   run(): number | Measured;
 }
 
-/** The two that are compared, and how to clean up after them. */
+/** Another way, and what it says of ours. */
+export interface Rival extends Contender {
+  /** What the ratio must reach: the time of this one divided by the time of ours. */
+  readonly wanted: number;
+}
+
+/** Those that are compared, and how to clean up after them. */
 export interface Contenders {
   readonly ours: Contender;
-  readonly theirs: Contender;
-  /** What both must answer. */
+  readonly rivals: readonly Rival[];
+  /** What all must answer. */
   readonly answer: number;
   tearDown(): void;
 }
@@ -57,28 +65,34 @@ function median(values: readonly number[]): number {
 
 function measure(bench: Bench): boolean {
   console.log(bench.question);
-  const { ours, theirs, answer, tearDown } = bench.setUp();
-  const times: { ours: number; theirs: number }[] = [];
+  const { ours, rivals, answer, tearDown } = bench.setUp();
+  const all = [ours, ...rivals];
+  const times = new Map<Contender, number[]>(all.map((contender) => [contender, []]));
   try {
-    for (let warmUp = 0; warmUp < 2; warmUp += 1) {
-      timeMs(ours, answer);
-      timeMs(theirs, answer);
-    }
-    for (let pair = 0; pair < bench.pairs; pair += 1) {
-      times.push({ ours: timeMs(ours, answer), theirs: timeMs(theirs, answer) });
+    for (let round = -(bench.warmUps ?? 2); round < bench.rounds; round += 1) {
+      for (const contender of all) {
+        const elapsedMs = timeMs(contender, answer);
+        if (round >= 0) times.get(contender)?.push(elapsedMs);
+      }
     }
   } finally {
     tearDown();
   }
-  const ratios = times.map((pair) => pair.theirs / pair.ours);
+  const own = times.get(ours) ?? [];
+  console.log(`  ${ours.name}: ${median(own).toFixed(2)} ms`);
+  const reached = rivals.map((rival) => report(rival, times.get(rival) ?? [], own));
+  return !reached.includes(false);
+}
+
+function report(rival: Rival, times: readonly number[], own: readonly number[]): boolean {
+  const ratios = times.map((time, round) => time / (own[round] ?? Number.NaN));
   const ratio = median(ratios);
-  console.log(`  ${ours.name}: ${median(times.map((pair) => pair.ours)).toFixed(2)} ms`);
-  console.log(`  ${theirs.name}: ${median(times.map((pair) => pair.theirs)).toFixed(2)} ms`);
   const spread = `${Math.min(...ratios).toFixed(3)} to ${Math.max(...ratios).toFixed(3)}`;
-  const reached = ratio >= bench.wanted;
+  const reached = ratio >= rival.wanted;
   console.log(
-    `  speed ratio ${ratio.toFixed(3)} (median of ${bench.pairs} pairs, ${spread}), ` +
-      `wanted ${bench.wanted}: ${reached ? "reached" : "missed"}`,
+    `  ${rival.name}: ${median(times).toFixed(2)} ms, ours is ${ratio.toFixed(3)} times as fast ` +
+      `(median of ${ratios.length} rounds, ${spread}), ` +
+      `wanted ${rival.wanted}: ${reached ? "reached" : "missed"}`,
   );
   return reached;
 }
@@ -98,8 +112,8 @@ console.log(
 );
 if ((loadavg()[0] ?? 0) > 0.5) console.log("note: the machine is busy with other work");
 for (const name of names) {
-  const { bench }: { bench: Bench } = await import(new URL(name, folder).href);
-  if (!measure(bench)) process.exitCode = 1;
+  const { benches }: { benches: readonly Bench[] } = await import(new URL(name, folder).href);
+  for (const bench of benches) if (!measure(bench)) process.exitCode = 1;
 }
 
 function runtimeOf(): { name: string; version: string } {
