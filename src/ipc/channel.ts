@@ -37,9 +37,9 @@ function contentOf(message: Message | undefined): unknown {
  *
  * Sending and receiving make no system call while nobody has to be woken. Messages keep their
  * order, are received once ("queue") or by everyone ("broadcast"), and are never torn: what a
- * sender had not finished when it was killed is never seen. The death of the last who could send or receive is
- * noticed within a second. A channel keeps the process alive only while something waits, and not
- * even then after `unref()`.
+ * sender had not finished when it was killed is never seen. The death of the last who could send or
+ * receive is noticed within a second. A channel keeps the process alive only while something waits,
+ * and not even then after `unref()`.
  *
  * **Platform** Linux. Follows memfd_create(2), shm_open(3) and futex(2). Threads of another PID
  * namespace cannot be asked whether they live: their death is not noticed then.

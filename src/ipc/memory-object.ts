@@ -3,7 +3,7 @@
  * region of the native side over one page that is never touched: so it ends with that region, with
  * the garbage collector, or with the environment, whichever comes first.
  */
-import { constants } from "node:fs";
+import { constants, readdirSync, statSync } from "node:fs";
 import { memmapError } from "../errors.js";
 import { errnoName, systemError } from "../failure.js";
 import { constant, type NativeRegion, native, pageSize } from "../native.js";
@@ -31,6 +31,26 @@ export function keep(fd: number): NativeRegion {
   native().closeDescriptor(fd);
   if (typeof region !== "number") return region;
   throw systemError(region, { syscall: "mmap", what: "Cannot hold shared memory" });
+}
+
+/** What names an object of memory to the kernel. */
+export interface ObjectIdentity {
+  readonly device: string;
+  readonly inode: string;
+}
+
+/** The path of a descriptor of this process that is an object's: one that it has inherited. */
+export function findInherited({ device, inode }: ObjectIdentity): string | undefined {
+  for (const name of readdirSync("/proc/self/fd")) {
+    const path = `/proc/self/fd/${name}`;
+    try {
+      const { dev, ino } = statSync(path, { bigint: true });
+      if (String(dev) === device && String(ino) === inode) return path;
+    } catch {
+      // The descriptor by which the folder is read has gone meanwhile.
+    }
+  }
+  return undefined;
 }
 
 /** Opens the object at a path again; what has gone was closed. */

@@ -14,7 +14,7 @@ import { OpenFile } from "../source.js";
 import { asInteger, asOptions } from "../validate.js";
 import { makeHandle, readHandle, type SharedMemoryHandle } from "./memory-handle.js";
 import { asName, letGo, makeName, type NamedObject, openName, pathOf } from "./memory-name.js";
-import { keep, makeAnonymous, reopen } from "./memory-object.js";
+import { findInherited, keep, makeAnonymous, reopen } from "./memory-object.js";
 import { readOptions, type SharedMemoryOptions } from "./memory-options.js";
 
 /** How an object is mapped: the options of `mapFile` that are not about the file. */
@@ -180,6 +180,9 @@ export class SharedMemory {
   /**
    * Holds the object that a handle names: of this process, or of another one of the same user.
    *
+   * A child that inherits the descriptor of an object without a name attaches to it also when its
+   * parent has closed it or ended: `spawn(program, { stdio: [0, 1, 2, memory.handle.fd] })`.
+   *
    * @param handle What `handle` was, as it came out of JSON, `process.send` or `postMessage`.
    * @throws {TypeError} {RangeError} For what is no handle.
    * @throws {MemmapError} `ERR_MEMMAP_PEER_DIED` when the process that made the handle has ended,
@@ -203,12 +206,14 @@ export class SharedMemory {
     const { name } = fields;
     const what = "Cannot attach to shared memory";
     const isAlive = startTimeOf(fields.pid) === fields.startTime;
-    if (!isAlive && name === null) {
+    const isOther = fields.pid !== process.pid;
+    const inherited = name === null && isOther ? findInherited(fields) : undefined;
+    if (!isAlive && name === null && inherited === undefined) {
       const reason = `process ${fields.pid} has ended`;
       throw memmapError("ERR_MEMMAP_PEER_DIED", `${what}: ${reason}`);
     }
-    const opened =
-      name === null ? reopen(`/proc/${fields.pid}/fd/${fields.fd}`, what) : openName(name);
+    const path = inherited ?? `/proc/${fields.pid}/fd/${fields.fd}`;
+    const opened = name === null ? reopen(path, what) : openName(name);
     if (opened === undefined) throw memmapError("ERR_MEMMAP_CLOSED", `${what}: it was closed`);
     const { dev, ino } = statSync(`/proc/self/fd/${opened.fd}`, { bigint: true });
     if (String(dev) === fields.device && String(ino) === fields.inode) {

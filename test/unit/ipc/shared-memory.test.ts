@@ -17,6 +17,7 @@ import { SharedMemory, type SharedMemoryHandle } from "memmap/ipc";
 import { F_SEAL_SEAL, F_SEAL_SHRINK, get_seals } from "memmap/raw";
 import { runSource } from "../../helpers/child.js";
 import { limitedOutput } from "../../helpers/ordinary-user.js";
+import { runtimeName } from "../../helpers/runtime.js";
 import { needs } from "../../helpers/temp.js";
 
 let names = 0;
@@ -211,6 +212,33 @@ test("a handle attaches in another process, through an environment variable", as
   );
   assert.deepEqual([stdout.trim(), code], [String(pageSize), 0]);
   assert.equal(mapping.bytes[0], 8);
+});
+
+const noInheritance =
+  runtimeName === "deno" && "Deno passes no descriptor on that it does not know";
+
+test("a child that inherits the descriptor attaches when its parent has gone", {
+  skip: noInheritance,
+}, async () => {
+  const code = `
+    import { spawn } from "node:child_process";
+    import { fileURLToPath } from "node:url";
+    import { SharedMemory } from "memmap/ipc";
+    const { HANDLE } = process.env;
+    if (HANDLE === undefined) {
+      const memory = SharedMemory.create({ byteLength: 8 });
+      memory.map().bytes[0] = 7;
+      const env = { ...process.env, HANDLE: JSON.stringify(memory.handle) };
+      const stdio = ["ignore", "inherit", "inherit", memory.handle.fd];
+      spawn(process.execPath, [fileURLToPath(import.meta.url)], { env, stdio }).unref();
+      process.exit(0);
+    }
+    const { pid } = JSON.parse(HANDLE);
+    const isAlive = () => { try { return process.kill(pid, 0); } catch { return false; } };
+    while (isAlive() && process.ppid === pid) await new Promise((done) => setTimeout(done, 2));
+    console.log(SharedMemory.attach(JSON.parse(HANDLE)).map().bytes[0]);`;
+  const { stdout, stderr } = await runSource(code);
+  assert.deepEqual([stdout, stderr], ["7\n", ""]);
 });
 
 test("a handle attaches in a worker, by postMessage", async () => {
