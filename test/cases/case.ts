@@ -1,9 +1,10 @@
 // The runner of cases that outside suites wrote down: each is a behaviour with an id, told again
 // in terms of the doors of memmap. A case that checks nothing fails, and so does one that skips
-// without a reason. The lists stand in the files beside this one; counts.test.ts counts them for
-// docs/conformance.md.
+// without a reason. What became of each case is written down where `MEMMAP_CASE_OUTCOMES` names a
+// file: scripts/conformance.mjs counts that. The lists stand in the files beside this one.
 
 import assert from "node:assert/strict";
+import { appendFileSync } from "node:fs";
 import test from "node:test";
 import { SystemError } from "memmap";
 import { type Cleanup, undoAfter } from "../helpers/temp.js";
@@ -67,24 +68,49 @@ export interface Case {
   readonly run: (check: Check, t: CaseContext) => void | Promise<void>;
 }
 
+/** What became of a case; one that fails has an error instead. */
+export interface Outcome {
+  readonly id: string;
+  /** Why it was skipped; undefined when it passed. */
+  readonly skipped?: string | undefined;
+}
+
+/** The reason of a skip, which is words and nothing else. */
+function reasonOf(value: unknown): string {
+  assert.ok(typeof value === "string" && value.trim() !== "", "a skip needs a reason");
+  return value;
+}
+
+/** Runs a case that its list does not skip. */
+export async function runCase(item: Case, t: CaseContext): Promise<Outcome> {
+  const check = new Check();
+  let skipped: string | undefined;
+  await item.run(check, {
+    after: (fn) => undoAfter(t, fn),
+    skip: (reason) => {
+      skipped = reasonOf(reason);
+      t.skip(skipped);
+    },
+  });
+  if (skipped === undefined) assert.ok(check.count > 0, "the case checks nothing");
+  return { id: item.id, skipped };
+}
+
+/** Writes down what became of a case, a line for each. */
+function report(outcome: Outcome): void {
+  const file = process.env["MEMMAP_CASE_OUTCOMES"];
+  if (file) appendFileSync(file, `${JSON.stringify(outcome)}\n`);
+}
+
 /** Defines the tests of a list of cases. */
 export function testCases(cases: readonly Case[]): void {
   const ids = cases.map(({ id }) => id);
   assert.equal(new Set(ids).size, ids.length, "an id stands twice");
-  for (const { id, says, skip = false, run } of cases) {
-    test(`${id}: ${says}`, { skip, timeout: 120_000 }, async (t) => {
-      let isSkipped = false;
-      const check = new Check();
-      const context: CaseContext = {
-        after: (fn) => undoAfter(t, fn),
-        skip: (reason) => {
-          assert.notEqual(reason, "", "a skip needs a reason");
-          isSkipped = true;
-          t.skip(reason);
-        },
-      };
-      await run(check, context);
-      if (!isSkipped) assert.ok(check.count > 0, "the case checks nothing");
+  for (const item of cases) {
+    const skip = (item.skip ?? false) === false ? false : reasonOf(item.skip);
+    if (skip) report({ id: item.id, skipped: skip });
+    test(`${item.id}: ${item.says}`, { skip, timeout: 120_000 }, async (t) => {
+      report(await runCase(item, t));
     });
   }
 }

@@ -1,12 +1,13 @@
-// What docs/conformance.md says of the cases, computed from their lists: all that the modules of
-// this folder export.
+// What docs/conformance.md says of the cases: their rows from their lists, which are all that the
+// modules of this folder export, and its numbers from what became of them in a run.
 
+import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { noCompiler } from "../helpers/compile.js";
 import { noExt4Here } from "../helpers/ext4.js";
 import { whyNot } from "../helpers/root-powers.js";
 import { needs } from "../helpers/temp.js";
-import type { Case } from "./case.js";
+import type { Case, Outcome } from "./case.js";
 import { idsByTopic } from "./ids.js";
 import { noAreaNames } from "./procfs.js";
 import { needsPager } from "./waiting.js";
@@ -37,7 +38,7 @@ export async function collectCases(): Promise<Listed[]> {
   return found;
 }
 
-/** Why the numbers of the document do not hold here; false on the machine they were counted on. */
+/** Why the numbers of the document are not made here; false on the kind of machine they are of. */
 export function whyNotReference(): string | false {
   const { skip } = needs("node", "root", { kernel: "6.17" });
   const hasNames =
@@ -45,31 +46,56 @@ export function whyNotReference(): string | false {
   return skip || whyNot("huge-pages") || noCompiler || noExt4Here || hasNames;
 }
 
-/** Each reason that cases are skipped here for, and how many. */
-export function skipsOf(cases: readonly Listed[]): Map<string, number> {
-  const counts = new Map<string, number>();
-  for (const { item } of cases) {
-    if (item.skip) counts.set(item.skip, (counts.get(item.skip) ?? 0) + 1);
-  }
-  return counts;
+/** What the lists themselves skip here. */
+export function listedSkips(cases: readonly Listed[]): Outcome[] {
+  return cases.flatMap(({ item }) => (item.skip ? [{ id: item.id, skipped: item.skip }] : []));
 }
 
-/** The table of numbers, as they are on this machine. */
-export function summaryTable(cases: readonly Listed[]): string {
-  const skips = skipsOf(cases);
-  const waitingCount = skips.get(needsPager) ?? 0;
-  skips.delete(needsPager);
-  const skipped = [...skips.values()].reduce((sum, count) => sum + count, 0);
-  const own = cases.length - waitingCount;
+/** The lines that cases wrote in a run, as they became known. */
+export function parseOutcomes(text: string): Outcome[] {
+  const lines = text.split("\n").filter((line) => line !== "");
+  return lines.map((line) => {
+    const found: unknown = JSON.parse(line);
+    assert.ok(typeof found === "object" && found !== null && "id" in found, line);
+    const skipped = "skipped" in found ? String(found.skipped) : undefined;
+    return { id: String(found.id), skipped };
+  });
+}
+
+const tableHead = (...names: readonly string[]) => [
+  `| ${names.join(" | ")} |`,
+  `|${"---|".repeat(names.length)}`,
+];
+
+/** The table of numbers of a run. */
+export function summaryTable(outcomes: readonly Outcome[]): string {
+  const counts = new Map<string, number>();
+  for (const { skipped } of outcomes) {
+    if (skipped) counts.set(skipped, (counts.get(skipped) ?? 0) + 1);
+  }
+  const waitingCount = counts.get(needsPager) ?? 0;
+  counts.delete(needsPager);
   const rows = [
-    ["cases, but for those below", own],
-    ["passed", own - skipped],
-    ...[...skips].sort().map(([reason, count]) => [`skipped: ${reason}`, count]),
+    ["cases, but for those below", outcomes.length - waitingCount],
+    ["passed", outcomes.filter(({ skipped }) => !skipped).length],
+    ...[...counts].sort().map(([reason, count]) => [`skipped: ${reason}`, count]),
     [`apart: ${needsPager}`, waitingCount],
   ];
-  return ["| what | count |", "|---|---|", ...rows.map((row) => `| ${row.join(" | ")} |`)].join(
-    "\n",
-  );
+  return [...tableHead("what", "count"), ...rows.map((row) => `| ${row.join(" | ")} |`)].join("\n");
+}
+
+/** The table of what a run skipped, by id. */
+export function skipTable(outcomes: readonly Outcome[]): string {
+  const rows = outcomes
+    .filter(({ skipped }) => skipped)
+    .map(({ id, skipped }) => `| \`${id}\` | ${skipped} |`);
+  return [...tableHead("id", "skipped, because it"), ...rows.sort()].join("\n");
+}
+
+/** The rows of such a table. */
+export function parseSkipTable(table: string): Outcome[] {
+  const rows = [...table.matchAll(/^\| `([^`]+)` \| (.+) \|$/gm)];
+  return rows.map(([, id = "", skipped = ""]) => ({ id, skipped }));
 }
 
 /** The tables of all cases, one for each topic. */
