@@ -143,8 +143,10 @@ static void add_slots(struct mm_guard *guard, struct mm_chunk *chunk) {
   for (size_t i = 0; i < MM_SLOTS_IN_CHUNK; i++) give_slot(guard, &chunk->slots[i]);
 }
 
-static struct mm_guard *make_guard(void) {
+/* A new guard; NULL and a negative errno when memory or descriptors have run out. */
+static struct mm_guard *make_guard(int *error) {
   struct mm_guard *guard = calloc(1, sizeof *guard);
+  *error = guard == NULL ? -ENOMEM : 0;
   if (guard == NULL) return NULL;
   guard->magic = MM_GUARD_MAGIC;
   guard->version = MM_GUARD_VERSION;
@@ -157,6 +159,7 @@ static struct mm_guard *make_guard(void) {
   guard->repairs_max = most_repairs();
   guard->bell = eventfd(0, EFD_CLOEXEC);
   if (guard->bell < 0) {
+    *error = -errno;
     free(guard);
     return NULL;
   }
@@ -522,15 +525,15 @@ static int put_on_top(struct mm_guard *guard, int signal, size_t which) {
   return sigaction(signal, &ours, NULL) == 0 ? 0 : -errno;
 }
 
-/* Finds or makes the guard of the process, once. */
-static struct mm_guard *find_guard(void) {
+/* Finds or makes the guard of the process, once; NULL and a negative errno when it cannot be. */
+static struct mm_guard *find_guard(int *error) {
   struct mm_guard *guard = mm_guard();
   if (guard != NULL) return guard;
   (void)pthread_mutex_lock(&finding);
   guard = mm_guard();
   if (guard == NULL) {
     guard = find_sign();
-    if (guard == NULL) guard = make_guard();
+    if (guard == NULL) guard = make_guard(error);
     atomic_store(&the_guard, guard);
   }
   (void)pthread_mutex_unlock(&finding);
@@ -539,10 +542,11 @@ static struct mm_guard *find_guard(void) {
 
 /* Makes sure that the handler stands on top for both signals; two system calls when it does. */
 int mm_guard_install(void) {
-  struct mm_guard *guard = find_guard();
-  if (guard == NULL) return -ENOMEM;
+  int result = 0;
+  struct mm_guard *guard = find_guard(&result);
+  if (guard == NULL) return result;
   (void)pthread_mutex_lock(&guard->lock);
-  int result = put_on_top(guard, SIGSEGV, 0);
+  result = put_on_top(guard, SIGSEGV, 0);
   if (result == 0) result = put_on_top(guard, SIGBUS, 1);
   if (result == 0) guard->installed = true;
   (void)pthread_mutex_unlock(&guard->lock);

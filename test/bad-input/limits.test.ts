@@ -220,6 +220,22 @@ test("used-up descriptors are EMFILE where a mapping needs one, and only there",
   assert.equal(left, "1 7", "the mapping that holds no descriptor is all that is left");
 });
 
+test("without a descriptor for the guard the first mapping is EMFILE, and the next one works", async () => {
+  const output = await limitedOutput(`
+    limit("nofile", fs.readdirSync("/proc/self/fd").length + 30);
+    const fill = [];
+    try { for (;;) fill.push(fs.openSync("/dev/null")); } catch {}
+    const kind = raw.MAP_PRIVATE | raw.MAP_ANONYMOUS;
+    console.log(failure(() => mapAnonymous(10)));
+    console.log(failure(() => raw.mmap(null, 10, raw.PROT_READ, kind, -1, 0)));
+    for (const fd of fill) fs.closeSync(fd);
+    console.log(failure(() => mapAnonymous(10)));`);
+  const [core, door, next] = output.split("\n");
+  assert.match(core ?? "", /^SystemError \| EMFILE \|/);
+  assert.match(door ?? "", /^SystemError \| EMFILE \| mmap \|/);
+  assert.equal(next, "no error");
+});
+
 const ownFiles = runtimeName === "deno" && "Deno writes longer files of its own as it exits";
 
 test("a file size limit is EFBIG and no signal, and the file keeps its length", {
