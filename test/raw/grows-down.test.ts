@@ -94,3 +94,36 @@ console.log("survived");
   assert.doesNotMatch(result.stdout, /survived/);
   assert.ok(result.code !== 0, "it ended by a signal, as without memmap");
 });
+
+/* Memory below that may be touched, and how many pages the kernel keeps free above it. */
+const above = `${setUp}
+const gap = BigInt(/\\bstack_guard_gap=(\\d+)/.exec(fs.readFileSync("/proc/cmdline"))?.[1] ?? 256);
+const low = top - 2n * gap * page;
+const there = raw.MAP_PRIVATE | raw.MAP_ANONYMOUS | raw.MAP_FIXED_NOREPLACE;
+raw.mmap(low - page, pageSize, raw.PROT_READ | raw.PROT_WRITE, there, -1, 0);
+`;
+
+test("a mapping that grows down stays 256 pages above the memory below", options, async (t) => {
+  const code = `${above}
+assert.equal(helper.touch(low + gap * page), 1);
+assert.deepEqual(areaUpTo(end), [low + gap * page, "rw-p"]);
+console.log("grown");
+helper.touch(low + gap * page - 1n);
+console.log("survived");
+`;
+  const result = await runLimited(code, [buildHelper(t)]);
+  assert.match(result.stdout, /^grown/, result.stderr);
+  assert.doesNotMatch(result.stdout, /survived/);
+  assert.ok(result.code !== 0, "it ended by a signal, as without memmap");
+});
+
+test("memory that nobody may touch keeps no such distance", options, async (t) => {
+  const code = `${above}
+raw.mprotect(low - page, pageSize, raw.PROT_NONE);
+assert.equal(helper.touch(low), 1);
+assert.deepEqual(areaUpTo(end), [low, "rw-p"]);
+console.log("grown");
+`;
+  const result = await runLimited(code, [buildHelper(t)]);
+  assert.deepEqual([result.stdout, result.stderr, result.code], ["grown\n", "", 0]);
+});
