@@ -32,7 +32,7 @@ const execSeals = needs({ kernel: "6.3" });
 
 // ==== memfd_create ===============================================================================
 
-test("descriptors that are used up are EMFILE for memory files and names, not for mmap", async () => {
+test("used-up descriptors are EMFILE for memory files and names, not for mmap", async () => {
   const stdout = await limitedOutput(`
     const kind = raw.MAP_SHARED | raw.MAP_ANONYMOUS;
     raw.mmap(null, pageSize, 3, kind, -1, 0); // The guard takes a descriptor for itself, once.
@@ -67,7 +67,7 @@ test("MFD_HUGETLB takes a size as MAP_HUGETLB does", (t) => {
 });
 
 test(
-  "F_SEAL_EXEC holds the right to execute, and forbids writing where there is one",
+  "F_SEAL_EXEC holds the right to execute, and ends writing where there is one",
   execSeals,
   (t) => {
     const sealed = make(t, raw.MFD_NOEXEC_SEAL);

@@ -28,6 +28,7 @@ import {
   refuses,
   rw,
 } from "./memory.js";
+import { rawAnswer } from "./program.js";
 
 /* Locks the whole of the file that it is given for writing, says so, and stays. */
 const locker = `
@@ -115,7 +116,8 @@ test("PROT_READ implies PROT_EXEC in a process whose personality says so", {
     const flags = raw.MAP_PRIVATE | raw.MAP_ANONYMOUS;
     const at = (address) => {
       const maps = fs.readFileSync("/proc/self/maps", "utf8");
-      const line = new RegExp("^" + address.toString(16).padStart(8, "0") + "-\\\\S+ (\\\\S+)", "m");
+      const start = address.toString(16).padStart(8, "0");
+      const line = new RegExp("^" + start + "-\\\\S+ (\\\\S+)", "m");
       return line.exec(maps)?.[1];
     };
     const make = (prot) => raw.mmap(null, pageSize, prot, flags, -1, 0);
@@ -188,7 +190,10 @@ test("MAP_SYNC with MAP_SHARED is ignored in memory, and EOPNOTSUPP on ext4", on
   const address = map(t, pageSize, { fd: memoryFile(t, 1), flags });
   assert.equal(peek(address)?.[0], 1);
   const fd = openUntilEnd(t, makeFile(t, numbered(1)));
-  refuses(() => raw.mmap(null, pageSize, rw, flags, fd, 0), "EOPNOTSUPP"); // Against the manual.
+  for (const type of [raw.MAP_SHARED, raw.MAP_PRIVATE]) {
+    const call = () => raw.mmap(null, pageSize, rw, type | raw.MAP_SYNC, fd, 0);
+    refuses(call, "EOPNOTSUPP"); // Against the manual.
+  }
 });
 
 test("the size of huge pages is the binary logarithm in six upper bits", () => {
@@ -205,4 +210,34 @@ test("a mapping starts at the address that mmap returns, with MAP_GROWSDOWN too"
   assert.equal(areaAt(address)?.start, address);
   const fd = memoryFile(t, 1);
   assert.equal(areaAt(map(t, pageSize, { fd }))?.name, "/memfd:memmap-test (deleted)");
+});
+
+test("of threads that map one free address with NOREPLACE one succeeds", async (t) => {
+  const code = `
+    const count = 500;
+    const [gate, places] = workerData?.data ?? [new SharedArrayBuffer(4), new SharedArrayBuffer(8)];
+    const waiting = new Int32Array(gate), place = new BigUint64Array(places);
+    /** Which of the pages this thread got. */
+    function take() {
+      Atomics.add(waiting, 0, 1);
+      while (Atomics.load(waiting, 0) < 3);
+      const there = kind | raw.MAP_FIXED_NOREPLACE;
+      const mapPage = (i) => raw.mmap(place[0] + BigInt(i) * page, pageSize, rw, there, -1, 0);
+      const codes = Array.from({ length: count }, (_, i) => codeOf(() => mapPage(i)));
+      return codes.flatMap((code, i) => (code === "" ? [i] : code === "EEXIST" ? [] : [code]));
+    }
+    if (!isMainThread) {
+      parentPort.postMessage(take());
+      await forever();
+    }
+    place[0] = mapPages(count);
+    const workers = [1, 2].map(() => startPart("take", [gate, places]));
+    const results = workers.map(messageOf);
+    while (Atomics.load(waiting, 0) < 2) await sleep(1);
+    raw.munmap(place[0], count * pageSize); // Not before: threads that begin map much.
+    const got = [take(), ...(await Promise.all(results))].flat();
+    await Promise.all(workers.map((worker) => worker.terminate()));
+    answer({ twice: got.length - new Set(got).size, odd: got.filter((i) => typeof i !== "number"),
+      some: got.length > count / 2 });`;
+  assert.deepEqual(await rawAnswer(t, code), { twice: 0, odd: [], some: true });
 });

@@ -2,6 +2,7 @@
 // of it is shown by other tests; here is the rest.
 
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { readFileSync, statSync, watch, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
@@ -46,6 +47,19 @@ test("the libraries of a program lie among its mappings, each in several areas",
   assert.ok(parts.every(({ permissions }) => permissions.endsWith("p")));
   const stack = areas.find(({ name }) => name === "[stack]");
   assert.ok(stack !== undefined && parts.every(({ end }) => end <= stack.start));
+});
+
+const noRandom =
+  readFileSync("/proc/sys/kernel/randomize_va_space", "utf8").trim() === "0" &&
+  "needs a kernel that places libraries at random";
+
+test("a library lies at another address in each process", { skip: noRandom }, (t) => {
+  const places = Array.from({ length: 4 }, () => {
+    const { stdout } = spawnSync("cat", ["/proc/self/maps"], { encoding: "utf8" });
+    return /^([0-9a-f]+)-.*\/(?:libc[.-]|ld-)/m.exec(stdout)?.[1];
+  });
+  if (places[0] === undefined) return t.skip("needs a cat that is linked to libraries");
+  assert.ok(new Set(places).size > 1, places.join());
 });
 
 test("a line of /proc/PID/maps has range, permissions, offset, inode and path", (t) => {
