@@ -3,7 +3,10 @@
 import { truncateSync } from "node:fs";
 import { pageSize } from "memmap";
 import * as raw from "memmap/raw";
+import { anonymous, mapBytes, pathOf } from "./raw-pages.js";
 import { type Cleanup, undoAfter } from "./temp.js";
+
+export { anonymous as privateMemory, rw as readWrite } from "./raw-pages.js";
 
 /** What is mapped; what is left out is a page of private anonymous memory to read and write. */
 export interface RawPlan {
@@ -15,22 +18,17 @@ export interface RawPlan {
   readonly offset?: number | undefined;
 }
 
-export const readWrite: number = raw.PROT_READ | raw.PROT_WRITE;
-export const privateMemory: number = raw.MAP_PRIVATE | raw.MAP_ANONYMOUS;
-
 /** Maps, and unmaps after the test what is left of it. */
 export function mapRaw(t: Cleanup, plan: RawPlan = {}): bigint {
-  const { addr, length = pageSize, prot = readWrite, flags = privateMemory, offset = 0 } = plan;
-  const address = raw.mmap(addr ?? null, length, prot, flags, plan.fd ?? -1, offset);
-  undoAfter(t, () => raw.munmap(address, length));
-  return address;
+  const { addr, length = pageSize, flags = anonymous } = plan;
+  return mapBytes(t, length, { ...plan, flags, at: addr });
 }
 
 /** An address in the middle of a hole of the address space, with room on both sides. */
 export function freeAddress(byteLength: number): bigint {
   const spare = 2 ** 26;
   const length = byteLength + 2 * spare;
-  const flags = privateMemory | raw.MAP_NORESERVE;
+  const flags = anonymous | raw.MAP_NORESERVE;
   const base = raw.mmap(null, length, raw.PROT_NONE, flags, -1, 0);
   raw.munmap(base, length);
   return base + BigInt(spare);
@@ -45,6 +43,6 @@ export function memoryFile(
   const fd = raw.memfd_create("memmap test", flags);
   undoAfter(t, () => raw.close(fd));
   // By its name: Deno's functions on descriptors know only those that Deno has opened.
-  truncateSync(`/proc/self/fd/${fd}`, byteLength);
+  truncateSync(pathOf(fd), byteLength);
   return fd;
 }

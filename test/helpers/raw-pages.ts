@@ -1,10 +1,11 @@
-// Memory of the raw door for the time of one test: mappings, holes between them, what the kernel
-// says is in them, and the faults that a touch leaves behind.
+// Memory of the raw door for the time of one test: mappings, holes between them, files with known
+// content, what the kernel says is in memory, and the faults that a touch leaves behind. The other
+// helpers on raw memory stand on these.
 
 import assert from "node:assert/strict";
 import { closeSync, openSync, readSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { FaultError, MemmapError, pageSize } from "memmap";
+import { FaultError, MemmapError, pageSize, SystemError } from "memmap";
 import * as raw from "memmap/raw";
 import { type Cleanup, tempDir, undoAfter } from "./temp.js";
 
@@ -21,13 +22,13 @@ export function pages(count: number): bigint {
 
 /** What to map; by default private anonymous memory, readable and writable. */
 export interface MapPlan {
-  readonly prot?: number;
+  readonly prot?: number | undefined;
   /** By default private and anonymous, or shared with a descriptor. */
-  readonly flags?: number;
-  readonly fd?: number;
-  readonly offset?: number | bigint;
-  /** Exactly there, over what this door mapped: `MAP_FIXED`. */
-  readonly at?: bigint;
+  readonly flags?: number | undefined;
+  readonly fd?: number | undefined;
+  readonly offset?: number | bigint | undefined;
+  /** Where: a hint to `mapBytes()`, exactly there to `mapPages()`. */
+  readonly at?: bigint | undefined;
 }
 
 function unmapQuietly(address: bigint, length: number): void {
@@ -39,15 +40,21 @@ function unmapQuietly(address: bigint, length: number): void {
   }
 }
 
-/** Maps pages, which go after the test. */
-export function mapPages(t: Cleanup, pageCount: number, plan: MapPlan = {}): bigint {
+/** Maps bytes, which go after the test; `at` is a hint, but with `MAP_FIXED` in the flags. */
+export function mapBytes(t: Cleanup, length: number, plan: MapPlan = {}): bigint {
   const { prot = rw, fd = -1, offset = 0, at = null } = plan;
   const flags = plan.flags ?? (fd === -1 ? anonymous : raw.MAP_SHARED);
-  const place = at === null ? 0 : raw.MAP_FIXED;
-  const length = pageCount * pageSize;
-  const address = raw.mmap(at, length, prot, flags | place, fd, offset);
+  const address = raw.mmap(at, length, prot, flags, fd, offset);
   undoAfter(t, () => unmapQuietly(address, length));
   return address;
+}
+
+/** Maps pages, which go after the test; `at` is exactly there, over what this door mapped. */
+export function mapPages(t: Cleanup, pageCount: number, plan: MapPlan = {}): bigint {
+  const { fd = -1, at } = plan;
+  const flags = plan.flags ?? (fd === -1 ? anonymous : raw.MAP_SHARED);
+  const place = at === undefined ? 0 : raw.MAP_FIXED;
+  return mapBytes(t, pageCount * pageSize, { ...plan, flags: flags | place });
 }
 
 /** Addresses in which a test may map at places of its own choice: pages that nobody may touch. */
@@ -68,15 +75,33 @@ export function retry(body: () => void): void {
   body();
 }
 
-/** A file with this content, open for reading and writing until the test ends. */
-export function openFile(t: Cleanup, content: Uint8Array, base?: string): number {
+/** The path of a new file with this content, below `base`. */
+export function makeFile(t: Cleanup, content: Uint8Array, base?: string): string {
   const path = join(tempDir(t, base), "data.bin");
   writeFileSync(path, content);
-  return openUntilEnd(t, path, "r+");
+  return path;
+}
+
+/** A file with this content, open for reading and writing until the test ends. */
+export function openFile(t: Cleanup, content: Uint8Array, base?: string): number {
+  return openUntilEnd(t, makeFile(t, content, base));
+}
+
+/** A path to what a descriptor of the raw door stands for, which Deno's `node:fs` does not know. */
+export function pathOf(fd: number): string {
+  return `/proc/self/fd/${fd}`;
+}
+
+/** A memory file with this content, until the test ends. */
+export function memoryFile(t: Cleanup, content: Uint8Array, flags = 0): number {
+  const fd = raw.memfd_create("memmap-test", raw.MFD_CLOEXEC | flags);
+  undoAfter(t, () => raw.close(fd));
+  writeFileSync(pathOf(fd), content);
+  return fd;
 }
 
 /** Opens a file until the test ends. */
-export function openUntilEnd(t: Cleanup, path: string, flags: string | number): number {
+export function openUntilEnd(t: Cleanup, path: string, flags: string | number = "r+"): number {
   const fd = openSync(path, flags);
   undoAfter(t, () => closeSync(fd));
   return fd;
@@ -91,18 +116,25 @@ export function numbered(pageCount: number, first = 1): Uint8Array {
 
 /**
  * The bytes at an address as the kernel reads them, whatever the protection; no view is left over
- * the addresses. Throws for a hole.
+ * the addresses. Undefined for what it cannot read: a hole, a guard.
  */
-export function peek(address: bigint, length = 1): number[] {
+export function tryPeek(address: bigint, length = 1): Buffer | undefined {
+  const bytes = Buffer.alloc(length);
   const fd = openSync("/proc/self/mem", "r");
   try {
-    const bytes = new Uint8Array(length);
-    const count = readSync(fd, bytes, 0, length, Number(address));
-    assert.equal(count, length, "memory that cannot be read");
-    return [...bytes];
+    return readSync(fd, bytes, 0, length, Number(address)) === length ? bytes : undefined;
+  } catch {
+    return undefined;
   } finally {
     closeSync(fd);
   }
+}
+
+/** The same, of memory that can be read: a hole is a failure. */
+export function peek(address: bigint, length = 1): number[] {
+  const bytes = tryPeek(address, length);
+  assert.ok(bytes !== undefined, "memory that cannot be read");
+  return [...bytes];
 }
 
 /** Lets the kernel store bytes at an address, whatever the protection of a private page. */
@@ -115,9 +147,26 @@ export function poke(address: bigint, bytes: Uint8Array): void {
   }
 }
 
-/** The first byte of each page, by the kernel. */
-export function firstBytes(address: bigint, pageCount: number): number[] {
-  return Array.from({ length: pageCount }, (_, i) => peek(address + pages(i))[0] ?? -1);
+/** The first byte of each page, as the kernel reads it. */
+export function firstBytes(address: bigint, pageCount: number): (number | undefined)[] {
+  return Array.from({ length: pageCount }, (_, i) => tryPeek(address + pages(i))?.[0]);
+}
+
+/**
+ * Makes huge pages now; again when the kernel says that something was in the way, or that it has no
+ * such piece of memory in this moment.
+ */
+export function collapse(address: bigint, length: number): void {
+  for (let triesLeft = 10; ; triesLeft--) {
+    try {
+      raw.madvise(address, length, raw.MADV_COLLAPSE);
+      return;
+    } catch (error) {
+      const isBusy = error instanceof SystemError && /^(?:EAGAIN|EBUSY|ENOMEM)$/.test(error.code);
+      if (!isBusy || triesLeft === 0) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
+    }
+  }
 }
 
 /** The fault that touching a range of a mapping leaves; a touch without one is a failure. */

@@ -14,6 +14,7 @@ import { fillHugePages, mountPlain, takePower, whyNot } from "../helpers/root-po
 import { needs, undoAfter } from "../helpers/temp.js";
 import {
   anonymous,
+  collapse,
   firstBytes,
   makeFile,
   map,
@@ -122,7 +123,7 @@ test("COLLAPSE takes the whole huge pages of its range, of shared memory as well
   const start = hugeAligned(map(t, 4 * huge, { prot: raw.PROT_NONE }));
   map(t, 3 * huge, { fd, at: start, flags: raw.MAP_SHARED | raw.MAP_FIXED });
   raw.view(start, 3 * huge).fill(7);
-  raw.madvise(start + pages(1), 2 * huge, raw.MADV_COLLAPSE);
+  collapse(start + pages(1), 2 * huge);
   assert.equal(smapsBytesAt(start, "ShmemPmdMapped"), huge);
   assert.ok(raw.view(start, 3 * huge).every((byte) => byte === 7));
 });

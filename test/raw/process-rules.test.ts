@@ -162,7 +162,7 @@ test("a private file mapping: a write is never in the file, with msync or withou
   raw.msync(address, 2 * pageSize, raw.MS_SYNC);
   assert.equal(peek(address)?.[0], 50);
   raw.munmap(address, 2 * pageSize);
-  assert.deepEqual(readFileSync(path), numbered(2));
+  assert.deepEqual(readFileSync(path), Buffer.from(numbered(2)));
 });
 
 test("shared anonymous memory has an object without a name, and msync does nothing", (t) => {
