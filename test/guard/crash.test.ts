@@ -2,17 +2,14 @@
 // same signal and exit code. Each program runs twice, without memmap and with a mapping.
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
 import test from "node:test";
 import { runSource } from "../helpers/child.js";
+import { compileAddon, noCompiler } from "../helpers/compile.js";
 import { type Cleanup, tempDir } from "../helpers/temp.js";
 import { answerOf, runProgramIn } from "./program.js";
 
 /* A library whose loading does what CRASH says; it needs no header of any runtime. */
 const library = `
-#define _GNU_SOURCE
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -85,20 +82,7 @@ __attribute__((visibility("default"))) void *napi_register_module_v1(void *env, 
 }
 `;
 
-/** Compiles the library; undefined where there is no compiler. */
-function compile(folder: string): string | undefined {
-  const source = join(folder, "crash.c");
-  const target = join(folder, "crash.node");
-  writeFileSync(source, library);
-  const args = ["-shared", "-fPIC", "-O1", "-pthread", source, "-o", target];
-  const { status, stderr } = spawnSync(process.env["CC"] ?? "cc", args, { encoding: "utf8" });
-  if (status === null) return undefined;
-  assert.equal(status, 0, stderr);
-  return target;
-}
-
-const hasCompiler = spawnSync(process.env["CC"] ?? "cc", ["--version"]).status === 0;
-const skip = !hasCompiler && "needs a C compiler";
+const skip = noCompiler;
 
 /* What runs after mapping: a mapping that has served a fault, one that has none, one closed. */
 const mapped = `
@@ -118,7 +102,8 @@ async function endsOf(t: Cleanup, crash: string, env: Record<string, string>): P
     import { createRequire } from "node:module";
     process.chdir(${JSON.stringify(folder)});
     const crash = () => { ${crash} };`;
-  const load = `createRequire(import.meta.url)(${JSON.stringify(compile(folder))});`;
+  const path = crash === "" ? compileAddon(t, library) : "";
+  const load = `createRequire(import.meta.url)(${JSON.stringify(path)});`;
   const code = `${crash === "" ? load : "crash();"}\nconsole.log("alive");`;
   const options = { env: { ...env, BUN_CRASH_REPORT_URL: "", BUN_ENABLE_CRASH_REPORTING: "0" } };
   const plain = await runSource(`${setup}\n${code}`, [folder], { ...options, timeoutMs: 10_000 });
@@ -188,7 +173,7 @@ for (const chains of [true, false]) {
     const manner = chains ? "chains" : "does not chain";
     test(`a library's own handler that ${manner} works on: set ${order}`, { skip }, async (t) => {
       const folder = tempDir(t);
-      const path = compile(folder) ?? "";
+      const path = compileAddon(t, library);
       const env = { CHAINS: chains ? "1" : undefined };
       const code = `${bothOwners}\n${steps}\nanswer({ ours, theirs, again: serve() });`;
       const result = await runProgramIn([folder, path], code, { env });

@@ -4,24 +4,18 @@
 // with EFAULT instead of a signal.
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { runSource } from "./child.js";
-import { type Cleanup, tempDir } from "./temp.js";
-
-const compiler = process.env["CC"] ?? "cc";
+import { compileAddon } from "./compile.js";
+import type { Cleanup } from "./temp.js";
 
 /** Why no process can be forked here; false where one can. */
-export const cannotFork: string | false =
-  spawnSync(compiler, ["--version"]).status !== 0 && "needs a C compiler";
+export { noCompiler as cannotFork } from "./compile.js";
 
 /*
  * One function, forked(steps, answers): each step is four words (what to do, and its arguments),
  * each answer one, negative for an errno. It needs no header of any runtime.
  */
 const library = `
-#define _GNU_SOURCE
 #include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -150,28 +144,12 @@ const answer = (value) => console.log(JSON.stringify(value));
 /** EFAULT, as a step answers it. */
 export const unreadable = -14;
 
-/** What the compiler makes: a library that a runtime loads as an addon, or a program. */
-export type Product = "addon" | "program";
-
-/** Compiles C for the time of a test; returns the path of what came of it. */
-export function compile(t: Cleanup, product: Product, text: string): string {
-  const folder = tempDir(t);
-  const source = join(folder, "source.c");
-  const target = join(folder, product === "addon" ? "addon.node" : "program");
-  writeFileSync(source, text);
-  const kind = product === "addon" ? ["-shared", "-fPIC"] : [];
-  const args = [...kind, "-O1", "-Wall", source, "-o", target];
-  const { status, stderr } = spawnSync(compiler, args, { encoding: "utf8" });
-  assert.equal(status, 0, stderr);
-  return target;
-}
-
 /**
  * Runs the text of a module that forks, in a process of its own, and returns what it gave to
  * `answer()`. In it stand `raw`, `pageSize`, `filled()` and the steps for `inFork()`.
  */
 export async function forkedAnswer(t: Cleanup, code: string): Promise<unknown> {
-  const result = await runSource(`${header}\n${code}`, [compile(t, "addon", library)]);
+  const result = await runSource(`${header}\n${code}`, [compileAddon(t, library)]);
   assert.equal(result.code, 0, `${result.signal ?? ""} ${result.stdout}${result.stderr}`);
   const value: unknown = JSON.parse(result.stdout);
   return value;

@@ -1,12 +1,11 @@
 // Builds and loads the addon of native-helper.c, for what a test must do that JavaScript cannot:
 // touch and call plain addresses, make sockets. The compiler is that of the build.
 
-import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type Cleanup, tempDir } from "./temp.js";
+import { compileAddon } from "./compile.js";
+import type { Cleanup } from "./temp.js";
 
 /** The functions of the addon; a failure is a negative errno. */
 export interface NativeHelper {
@@ -22,23 +21,14 @@ export interface NativeHelper {
   send(text: string): number;
 }
 
-const compiler = process.env["CC"] ?? "cc";
-const root = fileURLToPath(new URL("../../../", import.meta.url));
+const source = fileURLToPath(new URL("../../../test/helpers/native-helper.c", import.meta.url));
 
 /** Why the addon cannot be built here; false when it can. */
-export const whyNoHelper: string | false =
-  spawnSync(compiler, ["--version"]).status === 0 ? false : "needs a C compiler";
+export { noCompiler as whyNoHelper } from "./compile.js";
 
 /** Builds the addon for the time of a test; returns its file, which a child process may load. */
 export function buildHelper(t: Cleanup): string {
-  const file = join(tempDir(t), "helper.node");
-  const headers = join(root, "node_modules/node-api-headers/include");
-  const source = join(root, "test/helpers/native-helper.c");
-  const flags = ["-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared"];
-  const args = [...flags, `-I${headers}`, source, "-o", file];
-  const { status, stderr } = spawnSync(compiler, args, { encoding: "utf8" });
-  assert.equal(status, 0, stderr);
-  return file;
+  return compileAddon(t, readFileSync(source, "utf8"));
 }
 
 /** Builds the addon and loads it into this process. */

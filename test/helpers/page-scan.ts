@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { compile } from "./fork.js";
+import { compileProgram } from "./compile.js";
 import type { Cleanup } from "./temp.js";
 
 const program = `
@@ -68,7 +68,7 @@ export interface ScanPlan {
 /** Looks for pages of a kind in a range of this process: 64 regions at the most. */
 export function scanPages(t: Cleanup, { start, end, category }: ScanPlan): Scan {
   const args = [`/proc/${process.pid}/pagemap`, ...[start, end, BigInt(category)].map(String)];
-  const { status, stdout, stderr } = spawnSync(compile(t, "program", program), args, {
+  const { status, stdout, stderr } = spawnSync(compileProgram(t, program), args, {
     encoding: "utf8",
   });
   assert.equal(status, 0, stderr);

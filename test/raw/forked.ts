@@ -4,18 +4,15 @@
 
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
-import { compile } from "../helpers/fork.js";
+import { compileAddon } from "../helpers/compile.js";
 import { type Cleanup, undoAfter } from "../helpers/temp.js";
 
 const require = createRequire(import.meta.url);
-const headers = join(dirname(require.resolve("node-api-headers/package.json")), "include");
 
 const source = `
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include "${headers}/node_api.h"
+#include <node_api.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/wait.h>
@@ -138,7 +135,7 @@ let living: Forked | undefined;
 
 function load(t: Cleanup): Addon {
   if (addon !== undefined) return addon;
-  const loaded: Addon = require(compile(t, "addon", source));
+  const loaded: Addon = require(compileAddon(t, source));
   addon = loaded;
   return loaded;
 }
