@@ -8,9 +8,11 @@ import test from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pageSize } from "memmap";
 import * as raw from "memmap/raw";
+import { noCompiler } from "../helpers/compile.js";
 import { limitedOutput } from "../helpers/ordinary-user.js";
 import { areasNamed, pageTable, smapsBytesAt } from "../helpers/proc-self.js";
 import { fillHugePages, mountPlain, takePower, whyNot } from "../helpers/root-powers.js";
+import { syscallAddon } from "../helpers/syscalls.js";
 import { needs, undoAfter } from "../helpers/temp.js";
 import {
   anonymous,
@@ -25,6 +27,7 @@ import {
   pages,
   pathOf,
   refuses,
+  retry,
 } from "./memory.js";
 
 const shared = raw.MAP_SHARED | raw.MAP_ANONYMOUS;
@@ -137,6 +140,44 @@ test("COLLAPSE is EINVAL under NOHUGEPAGE, and where no page has been touched", 
   raw.view(start, huge).fill(7);
   refuses(() => raw.madvise(start, huge, raw.MADV_COLLAPSE), "EINVAL");
   assert.equal(smapsBytesAt(start, "AnonHugePages"), 0);
+});
+
+test("a process without transparent huge pages gets none by HUGEPAGE or COLLAPSE", {
+  skip: noCompiler || noCollapse,
+}, async (t) => {
+  const stdout = await limitedOutput(
+    `
+    import { createRequire } from "node:module";
+    const { syscall } = createRequire(import.meta.url)(process.argv[2]);
+    const huge = 2 ** 21;
+    const kind = raw.MAP_PRIVATE | raw.MAP_ANONYMOUS;
+    const base = raw.mmap(null, 2 * huge, 3, kind, -1, 0);
+    const start = (base + BigInt(huge) - 1n) & ~BigInt(huge - 1);
+    assert.equal(syscall("prctl", 41n, 1n, 0n, 0n, 0n), 0); // PR_SET_THP_DISABLE
+    raw.madvise(start, huge, raw.MADV_HUGEPAGE);
+    raw.view(start, huge)[0] = 1;
+    const resident = raw.mincore(start, huge).filter((byte) => byte % 2 === 1).length;
+    const collapsed = failure(() => raw.madvise(start, huge, raw.MADV_COLLAPSE)).split(" | ")[1];
+    console.log(resident, collapsed);`,
+    [syscallAddon(t)],
+  );
+  assert.equal(stdout, "1 EINVAL\n");
+});
+
+test("pages under FREE are zeros once the kernel has taken them, but for stored ones", (t) => {
+  if (!raw.accepts("MADV_PAGEOUT")) return t.skip("needs MADV_PAGEOUT");
+  const count = 256; // The kernel marks them in batches.
+  const address = map(t, count * pageSize);
+  const bytes = raw.view(address, count * pageSize).fill(7);
+  retry(() => {
+    bytes.fill(7);
+    raw.madvise(address, count * pageSize, raw.MADV_FREE);
+    bytes[0] = 5;
+    raw.madvise(address, count * pageSize, raw.MADV_PAGEOUT); // As if memory were short.
+    const found = firstBytes(address, count);
+    assert.equal(found[0], 5);
+    assert.ok(found.slice(1).filter((byte) => byte === 0).length > count / 2);
+  });
 });
 
 test("MERGEABLE pages of equal content become one, until a store or UNMERGEABLE", {

@@ -149,6 +149,12 @@ test("a new object belongs to the user and group of who made it", {
   assert.deepEqual([uid, gid], [65_534, 65_534]);
 });
 
+test("the mode of a new object is taken whole, and not its nine lower bits alone", onTmpfs, (t) => {
+  const fd = raw.shm_open(newName(t), O_CREAT | O_RDWR, 0o4600);
+  undoAfter(t, () => raw.close(fd));
+  assert.equal(statSync(pathOf(fd)).mode & 0o7777, 0o4600);
+});
+
 test("O_TRUNC of an object that may not be written is EACCES", {
   skip: onTmpfs.skip || needs("root").skip,
 }, async (t) => {
