@@ -3,12 +3,14 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chmodSync, constants, readFileSync, statSync, truncateSync } from "node:fs";
+import { chmodSync, constants, existsSync, readFileSync, statSync, truncateSync } from "node:fs";
 import test from "node:test";
 import { pageSize } from "memmap";
 import * as raw from "memmap/raw";
+import { cannotFork } from "../helpers/fork.js";
 import { limitedOutput } from "../helpers/ordinary-user.js";
 import { type Cleanup, needs, undoAfter } from "../helpers/temp.js";
+import { Forked } from "./forked.js";
 import { map, onTmpfs, pathOf, refuses, retry } from "./memory.js";
 
 const { O_CREAT, O_RDONLY, O_RDWR, O_TRUNC } = constants;
@@ -56,6 +58,18 @@ test("a memory file is opened with O_LARGEFILE", (t) => {
   );
   const largeFile = process.arch === "arm64" ? 0o400000 : 0o100000;
   assert.equal(Number.parseInt(found?.[1] ?? "", 8) & largeFile, largeFile);
+});
+
+test("a memory file is inherited by fork, and by exec without MFD_CLOEXEC", {
+  skip: cannotFork,
+}, (t) => {
+  const [kept, closed] = [raw.memfd_create("kept", 0), make(t, 0)];
+  undoAfter(t, () => raw.close(kept));
+  const child = new Forked(t);
+  const has = (fd: number) => existsSync(`/proc/${child.pid}/fd/${fd}`);
+  assert.deepEqual([has(kept), has(closed)], [true, true]);
+  child.becomeOther();
+  assert.deepEqual([has(kept), has(closed)], [true, false]);
 });
 
 test("MFD_HUGETLB takes a size as MAP_HUGETLB does", (t) => {

@@ -140,9 +140,14 @@ test("FREE keeps pages until memory is short, and a store keeps its page", (t) =
   }
 });
 
-test("COLD loses nothing", (t) => {
-  const address = filled(t, 3);
+test("COLD makes pages unreferenced, and loses nothing", (t) => {
+  const place = map(t, 5 * pageSize, { prot: raw.PROT_NONE }); // What smaps counts is fenced.
+  const flags = anonymous | raw.MAP_FIXED;
+  const address = map(t, 3 * pageSize, { at: place + pages(1), flags });
+  raw.view(address, 3 * pageSize).set(numbered(3));
+  assert.equal(smapsBytesAt(address, "Referenced"), 3 * pageSize);
   raw.madvise(address, 3 * pageSize, raw.MADV_COLD);
+  assert.equal(smapsBytesAt(address, "Referenced"), 0);
   assert.deepEqual(firstBytes(address, 3), [1, 2, 3]);
 });
 
