@@ -87,7 +87,7 @@ static int lock_pages(void *address, size_t length, int argument) {
 }
 
 static int lock2_pages(void *address, size_t length, int flags) {
-  return mlock2(address, length, (unsigned)flags) == 0 ? 0 : -errno;
+  return mm_sys_mlock2(address, length, (unsigned)flags);
 }
 
 static int unlock_pages(void *address, size_t length, int argument) {

@@ -7,6 +7,7 @@
  * What it may do, and why that is safe there:
  *   - read and write atomics, and memory of the guard that is never freed;
  *   - make raw system calls that take no lock of the C library: mmap, mremap, munmap,
+ *     madvise, mincore, msync (which never waits as it is made here), mlock2, munlock,
  *     process_vm_readv, write, gettid, sigaction, tgkill. signal-safety(7) does not list the memory
  *     calls, but glibc and musl pass them straight to the kernel;
  *   - spin on `repairing`: its holder runs with all signals blocked, so it is never this thread,
@@ -147,8 +148,12 @@ static void stash_page(struct mm_slot *slot, size_t index, uint8_t *at) {
     slot->stash = room;
   }
   if (slot->stashed == pages) return;
+  /* A locked page moves without its lock and gets it again: lift.c says why. */
+  bool locked = msync(at, slot->page, MS_INVALIDATE) != 0 && errno == EBUSY;
+  if (locked) (void)munlock(at, slot->page);
   int flags = MREMAP_MAYMOVE | MREMAP_DONTUNMAP;
   void *page = mremap(at, slot->page, slot->page, flags, NULL);
+  if (locked) (void)mlock2(page == MAP_FAILED ? at : page, slot->page, MLOCK_ONFAULT);
   if (page == MAP_FAILED) return;
   slot->stash[slot->stashed++] = (struct mm_stash){.index = index, .page = page};
 }

@@ -138,6 +138,16 @@ size_t mm_retire_bytes(void);
 void mm_spare_keep(void);
 int mm_spare_give(int result);
 
+/* ---- moves that keep the old addresses (lift.c) -------------------------------------------- */
+struct mm_lift {
+  uint8_t *from;
+  size_t length;
+  int flags; /* 0 or MREMAP_FIXED */
+  void *to;
+};
+
+int mm_lift(const struct mm_lift *lift, void **out);
+
 /* ---- checked copies (copy.c) --------------------------------------------------------------- */
 size_t mm_copy(void *target, const void *source, size_t length);
 size_t mm_load(uint8_t *address, size_t length, int advice);
@@ -153,6 +163,7 @@ int mm_sys_mprotect(void *base, size_t length, int prot);
 int mm_sys_madvise(void *base, size_t length, int advice);
 int mm_sys_msync(void *base, size_t length, int flags);
 int mm_sys_mlock(const void *base, size_t length);
+int mm_sys_mlock2(const void *base, size_t length, unsigned flags);
 int mm_sys_munlock(const void *base, size_t length);
 int mm_sys_mincore(void *base, size_t length, unsigned char *vector);
 ssize_t mm_sys_copy(void *target, const void *source, size_t length);

@@ -161,15 +161,20 @@ static int call(const struct plan *plan, int flags, void **out) {
   uintptr_t target = (uintptr_t)move->target;
   bool hint = !plan->fixed && target != 0;
   void *to = hint && mm_sys_in_stack(target, target + plan->length) ? NULL : move->target;
+  if (plan->keeps && plan->old_length > 0) {
+    struct mm_lift lift = {
+        .from = move->old, .length = plan->length, .flags = flags & MREMAP_FIXED, .to = to};
+    return mm_lift(&lift, out);
+  }
   return mm_sys_mremap(move->old, plan->old_length, plan->length, flags, to, out);
 }
 
 /* Under a view the pages are lifted off first, which leaves the old addresses mapped in the same
  * moment (Linux 5.7), then grown, then put into place. */
 static int lift(const struct plan *plan, void **out) {
+  struct mm_lift first = {.from = plan->move->old, .length = plan->old_length};
   void *lifted;
-  int result = mm_sys_mremap(plan->move->old, plan->old_length, plan->old_length,
-                             MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL, &lifted);
+  int result = mm_lift(&first, &lifted);
   if (result != 0) return result;
   size_t length = plan->old_length;
   *out = lifted;

@@ -294,11 +294,10 @@ static void hold_place(uint8_t *base, size_t length) {
  * (6.17), a failure in the middle leaves some of them moved. */
 static int move_area(uint8_t *from, uint8_t *to, size_t length, bool keep) {
   void *out;
-  int flags = MREMAP_MAYMOVE | MREMAP_FIXED;
-  int result = -EINVAL;
-  if (keep) result = mm_sys_mremap(from, length, length, flags | MREMAP_DONTUNMAP, to, &out);
+  struct mm_lift lift = {.from = from, .length = length, .flags = MREMAP_FIXED, .to = to};
+  int result = keep ? mm_lift(&lift, &out) : -EINVAL;
   if (result != -EINVAL) return result;
-  result = mm_sys_mremap(from, length, length, flags, to, &out);
+  result = mm_sys_mremap(from, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, to, &out);
   if (result == 0 && keep) hold_place(from, length);
   return result;
 }
@@ -434,9 +433,9 @@ static int resize_areas(struct mm_region *region, size_t length, void **out, boo
  * chooses, and grows there. */
 static int resize_private(struct mm_region *region, size_t length, void **out) {
   size_t kept = length < region->length ? length : region->length;
+  struct mm_lift lift = {.from = region->base, .length = kept};
   void *moved;
-  int flags = MREMAP_MAYMOVE | MREMAP_DONTUNMAP;
-  int result = mm_sys_mremap(region->base, kept, kept, flags, NULL, &moved);
+  int result = mm_lift(&lift, &moved);
   if (result == 0) {
     *out = moved;
     if (length > kept) result = mm_sys_mremap(moved, kept, length, MREMAP_MAYMOVE, NULL, out);

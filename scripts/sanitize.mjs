@@ -27,7 +27,19 @@ const work = "build/sanitize";
 /** The files of native/ that need no JavaScript engine to link; test/native/notices.c stands in for
  * the few functions that notice.c calls. */
 const PURE = [
-  ...["area", "copy", "guard", "handler", "move", "notice", "raw", "region", "replaced", "retire"],
+  ...[
+    "area",
+    "copy",
+    "guard",
+    "handler",
+    "lift",
+    "move",
+    "notice",
+    "raw",
+    "region",
+    "replaced",
+    "retire",
+  ],
   "sys",
 ].map((name) => `native/${name}.c`);
 

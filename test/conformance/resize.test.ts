@@ -179,7 +179,7 @@ test("protections of parts are kept by a resize, and new pages are like the last
   }
 });
 
-test("advice and locks go along with private memory that is resized", () => {
+test("advice goes along with private memory that is resized", () => {
   using mapping = mapAnonymous(2 * pageSize);
   mapping.advise("dont-dump");
   mapping.resize(4 * pageSize);
