@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The numbers of the system, read from its headers, so that no number of the kernel is typed in
- * TypeScript. What older headers lack is completed in memmap.h; a name that does not exist on this
+ * TypeScript. What older headers lack is completed in numbers.h; a name that does not exist on this
  * machine's processor is left out.
  */
 #include "memmap.h"
@@ -27,6 +27,10 @@ static const struct constant constants[] = {
     CONSTANT(PROT_EXEC),
     CONSTANT(PROT_GROWSDOWN),
     CONSTANT(PROT_GROWSUP),
+    CONSTANT(PROT_SEM),
+#ifdef PROT_SAO
+    CONSTANT(PROT_SAO),
+#endif
 #ifdef PROT_BTI
     CONSTANT(PROT_BTI),
 #endif
@@ -117,6 +121,20 @@ static const struct constant constants[] = {
     CONSTANT(MFD_HUGETLB),
     CONSTANT(MFD_NOEXEC_SEAL),
     CONSTANT(MFD_EXEC),
+    CONSTANT(MFD_HUGE_SHIFT),
+    CONSTANT(MFD_HUGE_MASK),
+    CONSTANT(MFD_HUGE_64KB),
+    CONSTANT(MFD_HUGE_512KB),
+    CONSTANT(MFD_HUGE_1MB),
+    CONSTANT(MFD_HUGE_2MB),
+    CONSTANT(MFD_HUGE_8MB),
+    CONSTANT(MFD_HUGE_16MB),
+    CONSTANT(MFD_HUGE_32MB),
+    CONSTANT(MFD_HUGE_256MB),
+    CONSTANT(MFD_HUGE_512MB),
+    CONSTANT(MFD_HUGE_1GB),
+    CONSTANT(MFD_HUGE_2GB),
+    CONSTANT(MFD_HUGE_16GB),
     CONSTANT(F_SEAL_SEAL),
     CONSTANT(F_SEAL_SHRINK),
     CONSTANT(F_SEAL_GROW),

@@ -153,7 +153,9 @@ static void stash_page(struct mm_slot *slot, size_t index, uint8_t *at) {
   if (locked) (void)munlock(at, slot->page);
   int flags = MREMAP_MAYMOVE | MREMAP_DONTUNMAP;
   void *page = mremap(at, slot->page, slot->page, flags, NULL);
-  if (locked) (void)mlock2(page == MAP_FAILED ? at : page, slot->page, MLOCK_ONFAULT);
+  if (locked) {
+    (void)syscall(SYS_mlock2, page == MAP_FAILED ? at : page, slot->page, MLOCK_ONFAULT);
+  }
   if (page == MAP_FAILED) return;
   slot->stash[slot->stashed++] = (struct mm_stash){.index = index, .page = page};
 }

@@ -1,17 +1,31 @@
 /**
- * Asks the running kernel which constants of the raw door it knows: by calls that do nothing, or
- * that undo themselves. Versions are not compared, since kernels are patched and configured.
+ * Asks the running kernel which constants and calls of the raw door it knows: by calls that do
+ * nothing, or that undo themselves. Versions are not compared, since kernels are patched and
+ * configured.
  */
 import { readdirSync } from "node:fs";
 import { memmapError, SystemError, wrongType, wrongValue } from "../errors.js";
 import { native, pageSize } from "../native.js";
 import * as constants from "./constants.js";
-import { add_seals, close, memfd_create } from "./descriptors.js";
-import { mmap, mremap, munmap } from "./mappings.js";
-import { madvise, mlock2, mprotect } from "./pages.js";
+import {
+  add_seals,
+  cachestat,
+  close,
+  memfd_create,
+  memfd_secret,
+  pidfd_open,
+} from "./descriptors.js";
+import { mmap, mremap, munmap, remap_file_pages } from "./mappings.js";
+import { madvise, mlock2, mprotect, mseal, process_madvise } from "./pages.js";
 
 /** The name of a constant of the raw door. */
 export type ConstantName = keyof typeof constants;
+
+/** The name of a system call of the raw door. */
+export type CallName =
+  | ("cachestat" | "madvise" | "memfd_create" | "memfd_secret" | "mincore" | "mlock" | "mlock2")
+  | ("mlockall" | "mmap" | "mprotect" | "mremap" | "mseal" | "msync" | "munlock" | "munlockall")
+  | ("munmap" | "pidfd_open" | "process_madvise" | "remap_file_pages");
 
 const table: ReadonlyMap<string, number | undefined> = new Map(Object.entries(constants));
 const anonymous = constants.MAP_PRIVATE | constants.MAP_ANONYMOUS;
@@ -66,9 +80,13 @@ function hasHugePages(byteLength: number): boolean {
   }
 }
 
+/* Sizes of huge pages have pools of their own; how they are written is no size. */
+function acceptsHugeSize(name: ConstantName, value: number): boolean {
+  const isSize = /^M(?:AP|FD)_HUGE_\d/.test(name);
+  return !isSize || hasHugePages(2 ** (value >>> constants.MAP_HUGE_SHIFT));
+}
+
 function acceptsMapFlag(name: ConstantName, value: number): boolean {
-  const size = /^MAP_HUGE_\d/.test(name) ? 2 ** (value >>> constants.MAP_HUGE_SHIFT) : 0;
-  if (size > 0) return hasHugePages(size);
   const map = (flags: number) => () => {
     munmap(mmap(null, pageSize, constants.PROT_READ, flags, -1, 0), pageSize);
   };
@@ -112,6 +130,7 @@ function acceptsMemoryFlag(value: number): boolean {
 
 function acceptsValue(name: ConstantName, value: number): boolean {
   const family = name.slice(0, name.indexOf("_"));
+  if (/^M(?:AP|FD)_HUGE_/.test(name)) return acceptsHugeSize(name, value);
   switch (family) {
     case "MAP":
       return acceptsMapFlag(name, value);
@@ -141,15 +160,41 @@ function acceptsValue(name: ConstantName, value: number): boolean {
   }
 }
 
+/* What a kernel without the call answers, or a sandbox that forbids it. Each probe is refused for
+   what it asks where the call is known, and changes nothing. */
+const missing = ["ENOSYS", "EPERM"];
+
+const probes: ReadonlyMap<string, () => boolean> = new Map([
+  ["cachestat", () => isKnown(() => void cachestat(-1, { off: 0, len: 0 }, 0), missing)],
+  ["memfd_create", () => isKnown(() => void memfd_create("", -1), missing)],
+  ["memfd_secret", () => isKnown(() => void memfd_secret(1), missing)],
+  ["mlock2", () => isKnown(() => mlock2(0n, 0, -1), missing)],
+  ["mseal", () => isKnown(() => mseal(0n, 0, 0), missing)],
+  ["pidfd_open", () => isKnown(() => void pidfd_open(-1, 0), missing)],
+  ["process_madvise", () => isKnown(() => void process_madvise(-1, [], 0, 0), missing)],
+  ["remap_file_pages", () => isKnown(() => remap_file_pages(0n, 0, 0, 0, 0), missing)],
+  // What every Linux has.
+  ...["madvise", "mincore", "mlock", "mlockall", "mmap", "mprotect", "mremap", "msync"].map(always),
+  ...["munlock", "munlockall", "munmap"].map(always),
+]);
+
+function always(name: string): [string, () => boolean] {
+  return [name, () => true];
+}
+
 /**
- * Whether the running kernel accepts a constant of this door.
+ * Whether the running kernel accepts a constant, or has a call, of this door.
  *
  * A flag that the kernel ignores without a word, as it does with most flags of mmap(2) without
  * `MAP_SHARED_VALIDATE`, counts as accepted, but for `MAP_UNINITIALIZED`.
  *
- * @param name The name of the constant: "MADV_COLLAPSE".
- * @returns false also for what this processor or system does not have.
- * @throws {TypeError} `ERR_INVALID_ARG_VALUE` for a name that is no constant of this door.
+ * A call counts as there when it is not answered with `ENOSYS`, nor with `EPERM` as sandboxes do;
+ * whether this user may make it on what he has in mind only that call can tell.
+ *
+ * @param name The name of the constant, "MADV_COLLAPSE", or of the system call, "mseal".
+ * @returns false also for what this processor or system does not have, or has switched off.
+ * @throws {TypeError} `ERR_INVALID_ARG_VALUE` for a name that is neither a constant nor a system
+ *   call of this door.
  * @throws {MemmapError} `ERR_MEMMAP_CANNOT_TELL` for `MAP_SYNC`, which is the file system's to say;
  *   `ERR_MEMMAP_UNSUPPORTED` where memmap does not run.
  *
@@ -158,14 +203,22 @@ function acceptsValue(name: ConstantName, value: number): boolean {
  * import { accepts } from "memmap/raw";
  *
  * console.log(accepts("MADV_DONTNEED")); // true
+ * console.log(accepts("mseal")); // true since Linux 6.10, on machines of 64 bits
  * ```
  */
-export function accepts(name: ConstantName): boolean {
+export function accepts(name: ConstantName | CallName): boolean {
   if (typeof name !== "string") throw wrongType(`"name" must be a string`);
-  if (!table.has(name)) {
-    throw wrongValue(`"name" must be the name of a constant, not ${JSON.stringify(name)}`);
+  const probe = probes.get(name);
+  if (probe === undefined && !isConstant(name)) {
+    const given = JSON.stringify(name);
+    throw wrongValue(`"name" must be the name of a constant or a system call, not ${given}`);
   }
   native();
+  if (probe !== undefined) return probe();
   const value = table.get(name);
-  return value !== undefined && acceptsValue(name, value);
+  return value !== undefined && isConstant(name) && acceptsValue(name, value);
+}
+
+function isConstant(name: string): name is ConstantName {
+  return table.has(name);
 }

@@ -23,6 +23,10 @@ export const PROT_EXEC: number = number("PROT_EXEC");
 export const PROT_GROWSDOWN: number = number("PROT_GROWSDOWN");
 /** mprotect: up to the end of a mapping that grows up, where there are such. Since Linux 2.6.0. */
 export const PROT_GROWSUP: number = number("PROT_GROWSUP");
+/** For atomic operations, on which it has no effect on any processor. Since Linux 2.5.7. */
+export const PROT_SEM: number = number("PROT_SEM");
+/** PowerPC: accesses are strongly ordered. Since Linux 2.6.26. */
+export const PROT_SAO: number | undefined = findConstant("PROT_SAO");
 /** arm64: branch targets are checked. Since Linux 5.8. */
 export const PROT_BTI: number | undefined = findConstant("PROT_BTI");
 /** arm64: memory tags are checked. Since Linux 5.10. */
@@ -187,12 +191,40 @@ export const MREMAP_DONTUNMAP: number = number("MREMAP_DONTUNMAP");
 export const MFD_CLOEXEC: number = number("MFD_CLOEXEC");
 /** Seals may be added. Since Linux 3.17. */
 export const MFD_ALLOW_SEALING: number = number("MFD_ALLOW_SEALING");
-/** From the pool of huge pages; with a size as MAP_HUGE_*. Since Linux 4.14. */
+/** From the pool of huge pages; of its default size without MFD_HUGE_*. Since Linux 4.14. */
 export const MFD_HUGETLB: number = number("MFD_HUGETLB");
 /** Not executable for good; may be sealed. Since Linux 6.3. */
 export const MFD_NOEXEC_SEAL: number = number("MFD_NOEXEC_SEAL");
 /** Executable. Since Linux 6.3. */
 export const MFD_EXEC: number = number("MFD_EXEC");
+/** Where the size of a huge page stands in these flags, as its power of 2. Since Linux 4.14. */
+export const MFD_HUGE_SHIFT: number = number("MFD_HUGE_SHIFT");
+/** How many bits it has there. Since Linux 4.14. */
+export const MFD_HUGE_MASK: number = number("MFD_HUGE_MASK");
+/** With MFD_HUGETLB: pages of 64 KiB. Since Linux 4.14. */
+export const MFD_HUGE_64KB: number = number("MFD_HUGE_64KB");
+/** With MFD_HUGETLB: pages of 512 KiB. Since Linux 4.14. */
+export const MFD_HUGE_512KB: number = number("MFD_HUGE_512KB");
+/** With MFD_HUGETLB: pages of 1 MiB. Since Linux 4.14. */
+export const MFD_HUGE_1MB: number = number("MFD_HUGE_1MB");
+/** With MFD_HUGETLB: pages of 2 MiB. Since Linux 4.14. */
+export const MFD_HUGE_2MB: number = number("MFD_HUGE_2MB");
+/** With MFD_HUGETLB: pages of 8 MiB. Since Linux 4.14. */
+export const MFD_HUGE_8MB: number = number("MFD_HUGE_8MB");
+/** With MFD_HUGETLB: pages of 16 MiB. Since Linux 4.14. */
+export const MFD_HUGE_16MB: number = number("MFD_HUGE_16MB");
+/** With MFD_HUGETLB: pages of 32 MiB. Since Linux 4.14. */
+export const MFD_HUGE_32MB: number = number("MFD_HUGE_32MB");
+/** With MFD_HUGETLB: pages of 256 MiB. Since Linux 4.14. */
+export const MFD_HUGE_256MB: number = number("MFD_HUGE_256MB");
+/** With MFD_HUGETLB: pages of 512 MiB. Since Linux 4.14. */
+export const MFD_HUGE_512MB: number = number("MFD_HUGE_512MB");
+/** With MFD_HUGETLB: pages of 1 GiB. Since Linux 4.14. */
+export const MFD_HUGE_1GB: number = number("MFD_HUGE_1GB");
+/** With MFD_HUGETLB: pages of 2 GiB. Since Linux 4.14. */
+export const MFD_HUGE_2GB: number = number("MFD_HUGE_2GB");
+/** With MFD_HUGETLB: pages of 16 GiB. Since Linux 4.14. */
+export const MFD_HUGE_16GB: number = number("MFD_HUGE_16GB");
 /** No more seals. Since Linux 3.17. */
 export const F_SEAL_SEAL: number = number("F_SEAL_SEAL");
 /** Not to be made shorter. Since Linux 3.17. */

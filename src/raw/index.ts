@@ -1,7 +1,7 @@
 /**
  * The door "memmap/raw": names only.
  */
-export { accepts, type ConstantName } from "./accepts.js";
+export { accepts, type CallName, type ConstantName } from "./accepts.js";
 export type { Address, Size } from "./arguments.js";
 export * from "./constants.js";
 export {

@@ -1,5 +1,6 @@
 // accepts() against the running kernel: each constant of the raw door is tried in a call of its own
-// that does what the constant is for, and not by the probe that accepts() makes.
+// that does what the constant is for, and each call is made for what it is there for, and not as
+// the probe that accepts() makes.
 
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
@@ -7,7 +8,7 @@ import test from "node:test";
 import { pageSize } from "memmap";
 import * as raw from "memmap/raw";
 import { mapRaw, memoryFile, privateMemory, readWrite } from "../helpers/raw-memory.js";
-import { type Cleanup, needs } from "../helpers/temp.js";
+import { type Cleanup, needs, undoAfter } from "../helpers/temp.js";
 
 const constants: ReadonlyMap<string, unknown> = new Map(
   Object.entries(raw).filter(([name]) => /^[A-Z]/.test(name)),
@@ -133,7 +134,11 @@ test("accepts() of an advice agrees with madvise on memory of two kinds", (t) =>
 
 test("accepts() of a flag of memory files agrees with memfd_create", () => {
   for (const [name, value] of family("MFD_")) {
-    const code = codeOf(() => raw.close(raw.memfd_create(name, value)));
+    // A size is one of the pages of the pool, and how it is written is neither a flag nor a size.
+    const isSize = /^MFD_HUGE_\d/.test(name);
+    if (name.startsWith("MFD_HUGE_") && !isSize) continue;
+    const flags = isSize ? raw.MFD_HUGETLB | value : value;
+    const code = codeOf(() => raw.close(raw.memfd_create(name, flags)));
     const isPoolless = name === "MFD_HUGETLB" && readdirSync("/sys/kernel/mm").length === 0;
     assert.equal(raw.accepts(name), code === undefined && !isPoolless, `${name}: ${code}`);
   }
@@ -191,6 +196,56 @@ test("accepts() of the flags of mlockall agrees with mlockall", needs("root"), (
     const code = codeOf(() => raw.mlockall(flags));
     raw.munlockall();
     assert.equal(raw.accepts(name), code === undefined, `${name}: ${code}`);
+  }
+});
+
+/** Calls that do what each system call is for. */
+function uses(t: Cleanup): [raw.CallName, () => unknown][] {
+  const page = mapRaw(t);
+  const fd = memoryFile(t, pageSize);
+  const shared = mapRaw(t, { flags: raw.MAP_SHARED, fd });
+  const inPlace = () => raw.mremap(page, pageSize, pageSize, 0);
+  const advise = () => {
+    const pidfd = raw.pidfd_open(process.pid, 0);
+    undoAfter(t, () => raw.close(pidfd));
+    raw.process_madvise(pidfd, [{ addr: page, length: pageSize }], raw.MADV_COLD, 0);
+  };
+  return [
+    ["mmap", () => mapRaw(t)],
+    ["munmap", () => raw.munmap(raw.mmap(null, 1, raw.PROT_NONE, privateMemory, -1, 0), 1)],
+    ["mprotect", () => raw.mprotect(page, pageSize, readWrite)],
+    ["msync", () => raw.msync(shared, pageSize, raw.MS_SYNC)],
+    ["madvise", () => raw.madvise(page, pageSize, raw.MADV_NORMAL)],
+    ["mincore", () => raw.mincore(page, pageSize)],
+    ["mremap", inPlace],
+    ["mlock", () => raw.mlock(page, pageSize)],
+    ["mlock2", () => raw.mlock2(page, pageSize, raw.MLOCK_ONFAULT)],
+    ["munlock", () => raw.munlock(page, pageSize)],
+    ["munlockall", () => raw.munlockall()],
+    ["memfd_create", () => raw.close(raw.memfd_create("accepts", raw.MFD_CLOEXEC))],
+    ["memfd_secret", () => raw.close(raw.memfd_secret(0))],
+    ["pidfd_open", () => raw.close(raw.pidfd_open(process.pid, 0))],
+    ["cachestat", () => raw.cachestat(fd, { off: 0, len: 0 }, 0)],
+    ["remap_file_pages", () => raw.remap_file_pages(shared, pageSize, 0, 0, 0)],
+    ["process_madvise", advise],
+    // Sealed memory stays for as long as the process.
+    ["mseal", () => raw.mseal(raw.mmap(null, 1, raw.PROT_READ, privateMemory, -1, 0), pageSize, 0)],
+  ];
+}
+
+test("accepts() of a call agrees with what the call does", needs("root"), (t) => {
+  for (const [name, call] of uses(t)) {
+    const code = codeOf(call);
+    assert.equal(raw.accepts(name), code === undefined, `${name}: ${code}`);
+    if (code !== undefined) assert.equal(code, "ENOSYS", name);
+  }
+});
+
+test("accepts() answers for every system call of the door", () => {
+  const others = /^(accepts|check|view|shm_open|shm_unlink|add_seals|get_seals|close|ftruncate)$/;
+  for (const [name, value] of Object.entries(raw)) {
+    if (typeof value !== "function" || others.test(name)) continue;
+    assert.equal(typeof Reflect.apply(raw.accepts, undefined, [name]), "boolean", name);
   }
 });
 

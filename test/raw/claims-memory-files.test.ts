@@ -170,6 +170,19 @@ test("MFD_HUGETLB takes the pages of the file from the pool", {
   assert.ok(flagsAt(address).includes("ht"));
 });
 
+test("MFD_HUGE_2MB and others say which pool; without one of that size it is ENODEV", (t) => {
+  const { MFD_HUGE_64KB, MFD_HUGE_2MB, MFD_HUGE_1GB, MFD_HUGE_16GB } = raw;
+  for (const bits of [MFD_HUGE_64KB, MFD_HUGE_2MB, MFD_HUGE_1GB, MFD_HUGE_16GB]) {
+    const flags = raw.MFD_CLOEXEC | raw.MFD_HUGETLB | bits;
+    const size = 2 ** ((bits >>> raw.MFD_HUGE_SHIFT) & raw.MFD_HUGE_MASK);
+    if (existsSync(`/sys/kernel/mm/hugepages/hugepages-${size / 1024}kB`)) {
+      assert.equal(statSync(pathOf(make(t, "sized", flags))).blksize, size);
+    } else {
+      refuses(() => raw.memfd_create("sized", flags), "ENODEV");
+    }
+  }
+});
+
 test("MFD_NOEXEC_SEAL takes the right to execute away for good", (t) => {
   if (!raw.accepts("MFD_NOEXEC_SEAL")) return t.skip("needs MFD_NOEXEC_SEAL");
   const plain = make(t, "plain", raw.MFD_EXEC);

@@ -140,6 +140,15 @@ test("protection bits that are none: mmap ignores them, mprotect refuses them", 
   assert.equal(permissionsAt(mapRaw(t, { prot: readWrite | raw.PROT_GROWSDOWN })), "rw-p");
 });
 
+test("PROT_SEM is taken and changes nothing; PROT_SAO is of PowerPC alone", (t) => {
+  const address = mapRaw(t, { prot: readWrite | raw.PROT_SEM });
+  const before = flagsAt(address);
+  raw.mprotect(address, pageSize, readWrite | raw.PROT_SEM);
+  assert.equal(permissionsAt(address), "rw-p");
+  assert.deepEqual(flagsAt(address), before);
+  assert.equal(raw.PROT_SAO !== undefined, process.arch === "ppc64");
+});
+
 test("PROT_BTI and PROT_MTE are of arm64 alone", () => {
   const isArm = process.arch === "arm64";
   assert.deepEqual([raw.PROT_BTI !== undefined, raw.PROT_MTE !== undefined], [isArm, isArm]);

@@ -339,6 +339,7 @@ export function rawResults(): void {
   holds<Same<typeof raw.MAP_32BIT, number | undefined>>();
   // A name that is no constant of the door would make these `string`.
   holds<Same<Extract<raw.ConstantName, "MADV_COLD" | "cold">, "MADV_COLD">>();
+  holds<Same<Extract<raw.CallName, "mseal" | "view">, "mseal">>();
 }
 
 export function rawCalls(address: bigint, fd: number, ranges: readonly raw.IoVector[]): void {

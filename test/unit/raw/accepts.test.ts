@@ -8,7 +8,7 @@ import { pageSize } from "#dist/native.js";
 import { accepts, type ConstantName } from "#dist/raw/accepts.js";
 import * as constants from "#dist/raw/constants.js";
 import { callUntyped } from "../../helpers/bad-calls.js";
-import { areasOf, descriptorsNamed } from "../../helpers/proc-self.js";
+import { areasOf, descriptors, descriptorsNamed } from "../../helpers/proc-self.js";
 import { hasCode } from "../support.js";
 import { needsKernel } from "./support.js";
 
@@ -34,8 +34,22 @@ test("accepts() tells what came with Linux 6.13", needsKernel("6.13"), () => {
   assert.deepEqual([accepts("MADV_GUARD_INSTALL"), accepts("MADV_GUARD_REMOVE")], [true, true]);
 });
 
-test("accepts() refuses a name that is no constant of the door", () => {
-  const unknown = ["", "MAP_NOTHING", "prot_read", "PROT_READ ", "RLIMIT_AS", "accepts", "mmap"];
+test("accepts() is true for the calls that every kernel has", () => {
+  for (const name of ["mmap", "munmap", "mprotect", "msync", "mlockall", "mincore"] as const) {
+    assert.equal(accepts(name), true, name);
+  }
+});
+
+test("accepts() leaves no descriptor of the calls that make one", () => {
+  const before = descriptors().size;
+  for (const name of ["memfd_create", "memfd_secret", "pidfd_open", "cachestat"] as const) {
+    for (let i = 0; i < 20; i += 1) accepts(name);
+  }
+  assert.ok(descriptors().size < before + 20);
+});
+
+test("accepts() refuses a name that is no constant and no call of the door", () => {
+  const unknown = ["", "MAP_NOTHING", "prot_read", "PROT_READ ", "RLIMIT_AS", "accepts", "view"];
   for (const name of [...unknown, "constructor", "__proto__", "toString"]) {
     assert.throws(() => callUntyped(accepts, undefined, [name]), wrongValue, name);
   }

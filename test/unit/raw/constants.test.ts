@@ -37,7 +37,7 @@ test("each constant is the addon's of the same name", () => {
   const table = native().constants;
   for (const [name, value] of all) assert.equal(value, table[name], name);
   const undefinedNames = [...all].filter(([, value]) => value === undefined).map(([name]) => name);
-  const ofProcessors = /^(?:PROT_BTI|PROT_MTE|MAP_32BIT|MAP_ABOVE4G)$/;
+  const ofProcessors = /^(?:PROT_BTI|PROT_MTE|PROT_SAO|MAP_32BIT|MAP_ABOVE4G)$/;
   for (const name of undefinedNames) assert.match(name, ofProcessors);
 });
 
@@ -52,7 +52,10 @@ test("flags that are combined are bits of their own", () => {
   assertBits(flags);
   for (const flag of flags) assert.equal(flag & constants.MAP_TYPE, 0, String(flag));
   assertBits(valuesOf("PROT_", /^PROT_NONE$/));
-  for (const prefix of ["MS_", "MCL_", "MREMAP_", "MFD_", "F_SEAL_"]) assertBits(valuesOf(prefix));
+  for (const prefix of ["MS_", "MCL_", "MREMAP_", "F_SEAL_"]) assertBits(valuesOf(prefix));
+  const ofFiles = valuesOf("MFD_", /^MFD_HUGE_/);
+  assertBits(ofFiles);
+  for (const flag of ofFiles) assert.ok(flag < 1 << constants.MFD_HUGE_SHIFT, String(flag));
   assert.equal(constants.MAP_ANON, constants.MAP_ANONYMOUS);
   assert.equal(constants.MAP_FILE | constants.PROT_NONE | constants.MADV_NORMAL, 0);
 });
@@ -69,20 +72,24 @@ test("no two advices are the same number", () => {
   assert.equal(new Set(values).size, values.length);
 });
 
-test("a size of huge pages is its power of 2, above all flags", () => {
-  const { MAP_HUGE_SHIFT, MAP_HUGE_MASK } = constants;
-  const units: Readonly<Record<string, number>> = { KB: 2 ** 10, MB: 2 ** 20, GB: 2 ** 30 };
-  let count = 0;
-  for (const [name, value = 0] of all) {
-    const size = /^MAP_HUGE_(\d+)([KMG]B)$/.exec(name);
-    if (size === null) continue;
-    count += 1;
-    const exponent = Math.log2(Number(size[1]) * (units[size[2] ?? ""] ?? 0));
-    assert.equal((value >>> MAP_HUGE_SHIFT) & MAP_HUGE_MASK, exponent, name);
-    assert.equal(value, (exponent << MAP_HUGE_SHIFT) | 0, name);
-  }
-  assert.equal(count, 13);
-});
+for (const [family, shift, mask, sizes] of [
+  ["MAP_HUGE_", constants.MAP_HUGE_SHIFT, constants.MAP_HUGE_MASK, 13],
+  ["MFD_HUGE_", constants.MFD_HUGE_SHIFT, constants.MFD_HUGE_MASK, 12],
+] as const) {
+  test(`a size of ${family} is its power of 2, above all flags`, () => {
+    const units: Readonly<Record<string, number>> = { KB: 2 ** 10, MB: 2 ** 20, GB: 2 ** 30 };
+    let count = 0;
+    for (const [name, value = 0] of all) {
+      const size = /^_(\d+)([KMG]B)$/.exec(name.startsWith(family) ? name.slice(8) : "");
+      if (size === null) continue;
+      count += 1;
+      const exponent = Math.log2(Number(size[1]) * (units[size[2] ?? ""] ?? 0));
+      assert.equal((value >>> shift) & mask, exponent, name);
+      assert.equal(value, (exponent << shift) | 0, name);
+    }
+    assert.equal(count, sizes);
+  });
+}
 
 test("each number is the one of the C headers", { skip: noCompiler }, () => {
   const headers = ["sys/mman.h", "linux/mman.h", "linux/memfd.h", "fcntl.h"];
