@@ -194,12 +194,20 @@ static int replace(const struct mm_map_request *request, struct span span, size_
   return mm_spare_give(result);
 }
 
+/* Lets the kernel say why a range can be none. An address inside the last page, which is not at the
+ * beginning of one, comes back as if it were an errno: any number up to 4095. */
+static int refused(const struct mm_map_request *request, void **out) {
+  int result = mm_sys_mmap(request, out);
+  bool echoed = result < 0 && (intptr_t)request->hint == result;
+  return echoed ? -EINVAL : result;
+}
+
 /* At an address that the caller chose, over nothing, or over what is ours. */
 static int map_there(const struct mm_map_request *request, size_t page, void **out) {
   struct span span;
   bool keeps = (request->flags & MAP_FIXED_NOREPLACE) != 0;
   *out = request->hint;
-  if (!span_of(request->hint, request->length, page, &span)) return mm_sys_mmap(request, out);
+  if (!span_of(request->hint, request->length, page, &span)) return refused(request, out);
   struct mm_area *area = mm_area_from(span.base);
   if (keeps) {
     struct mm_area *live = area;

@@ -29,8 +29,8 @@ import {
   rw,
 } from "./memory.js";
 
-function mapAnything(addr: bigint | null, length: number | bigint): bigint {
-  return raw.mmap(addr, length, rw, anonymous, -1, 0);
+function mapAnything(addr: bigint | null, length: number | bigint, flags = 0): bigint {
+  return raw.mmap(addr, length, rw, anonymous | flags, -1, 0);
 }
 
 // ==== mmap =======================================================================================
@@ -56,6 +56,18 @@ test("mmap shows the bytes of the file from the offset on", (t) => {
   const area = areaAt(address);
   assert.deepEqual([area?.offset, area?.name], [pages(2), path]);
   assert.equal(area?.inode, BigInt(statSync(path).ino));
+});
+
+test("a fixed address inside a page is EINVAL, and inside the last page too", (t) => {
+  const address = map(t, pageSize);
+  const end = 2n ** 64n;
+  for (const at of [address + 1n, end - 1n, end - 9n, end - 14n, end - 524n, end - 4095n]) {
+    for (const fixed of [raw.MAP_FIXED, raw.MAP_FIXED_NOREPLACE]) {
+      // The kernel answers with the address itself there, which reads as any error at all.
+      refuses(() => mapAnything(at, pageSize, fixed), "EINVAL");
+    }
+  }
+  refuses(() => mapAnything(end - 4096n, pageSize, raw.MAP_FIXED), "ENOMEM");
 });
 
 test("an offset that is not whole pages is EINVAL, a negative one EOVERFLOW", (t) => {
