@@ -3,7 +3,7 @@
 //
 //     node out/examples/write-xor-execute.js
 
-import { readFileSync, truncateSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { pageSize } from "memmap";
 import * as raw from "memmap/raw";
 import { functionAt } from "./machine-code.js";
@@ -27,7 +27,7 @@ function permissionsAt(address: bigint): string | undefined {
 const codes = Object.entries(operations[process.arch] ?? {});
 const length = codes.length * pageSize;
 const fd = raw.memfd_create("code", raw.MFD_CLOEXEC);
-truncateSync(`/proc/self/fd/${fd}`, length);
+raw.ftruncate(fd, length);
 const writable = raw.mmap(null, length, raw.PROT_READ | raw.PROT_WRITE, raw.MAP_SHARED, fd, 0);
 const executable = raw.mmap(null, length, raw.PROT_READ | raw.PROT_EXEC, raw.MAP_SHARED, fd, 0);
 raw.close(fd);

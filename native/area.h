@@ -102,6 +102,7 @@ int mm_raw_mremap(const struct mm_move *move, void **out);
 /* descriptors.c */
 int mm_descriptor_made(int fd);
 int mm_descriptor_close(int fd);
+int mm_descriptor_truncate(int fd, off_t length);
 
 extern const struct mm_export mm_raw_exports[]; /* calls.c */
 

@@ -307,6 +307,14 @@ static napi_value close_call(napi_env env, napi_callback_info info) {
   return args.failed ? NULL : mm_number(env, mm_descriptor_close(fd));
 }
 
+/* rawTruncate(fd, length): likewise. */
+static napi_value truncate_call(napi_env env, napi_callback_info info) {
+  struct mm_args args = mm_args_read(env, info);
+  int fd = mm_arg_int(&args, 0);
+  int64_t length = mm_arg_i64(&args, 1);
+  return args.failed ? NULL : mm_number(env, mm_descriptor_truncate(fd, length));
+}
+
 /* closeDescriptor(fd): whatever it is; for descriptors that memmap itself holds. */
 static napi_value close_any_call(napi_env env, napi_callback_info info) {
   struct mm_args args = mm_args_read(env, info);
@@ -400,6 +408,7 @@ const struct mm_export mm_raw_exports[] = {
     {"addSeals", add_seals},
     {"getSeals", get_seals},
     {"rawClose", close_call},
+    {"rawTruncate", truncate_call},
     {"closeDescriptor", close_any_call},
     {"pidfdOpen", pidfd_open_call},
     {"processMadvise", process_madvise_call},

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * The descriptors that the raw door has made, so that it closes no other: closing one of the
- * engine's ends the process. Owns the list of them and its lock. A number alone does not name a
- * descriptor, since it is used again after a close that went past this list; the file behind it
- * does.
+ * The descriptors that the raw door has made, so that it closes and truncates no other: closing one
+ * of the engine's ends the process, and a file that the runtime has opened is the runtime's to
+ * change, with the permissions that it asks for. Owns the list of them and its lock. A number alone
+ * does not name a descriptor, since it is used again after a close that went past this list; the
+ * file behind it does.
  */
 #include "area.h"
 
@@ -55,19 +56,34 @@ int mm_descriptor_made(int fd) {
   return fd;
 }
 
+/* Whether an entry still names the file that it was made for; under the lock. */
+static bool is_same(const struct made *entry) {
+  struct stat status;
+  return fstat(entry->fd, &status) == 0 && status.st_dev == entry->device &&
+         status.st_ino == entry->inode;
+}
+
 /* Closes a descriptor of the list; -EBADF for all others. */
 int mm_descriptor_close(int fd) {
-  struct stat status;
   int result = -EBADF;
   (void)pthread_mutex_lock(&lock);
   struct made **at = find(fd);
   if (*at != NULL) {
-    struct made found = **at;
+    bool same = is_same(*at);
     forget(at);
-    bool same = fstat(fd, &status) == 0 && status.st_dev == found.device &&
-                status.st_ino == found.inode;
     if (same) result = mm_sys_close(fd);
   }
+  (void)pthread_mutex_unlock(&lock);
+  return result;
+}
+
+/* Gives the file of a descriptor of the list another length; -EBADF for all others. Under the lock,
+ * so that the number names the same file until the call: it is in memory and waits for nothing. */
+int mm_descriptor_truncate(int fd, off_t length) {
+  int result = -EBADF;
+  (void)pthread_mutex_lock(&lock);
+  const struct made *entry = *find(fd);
+  if (entry != NULL && is_same(entry)) result = mm_sys_truncate(fd, length);
   (void)pthread_mutex_unlock(&lock);
   return result;
 }

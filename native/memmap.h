@@ -168,6 +168,7 @@ int mm_sys_munlock(const void *base, size_t length);
 int mm_sys_mincore(void *base, size_t length, unsigned char *vector);
 ssize_t mm_sys_copy(void *target, const void *source, size_t length);
 int mm_sys_allocate(int fd, off_t offset, off_t length);
+int mm_sys_truncate(int fd, off_t length);
 int mm_sys_memory(const char *name, unsigned flags, off_t length);
 int mm_sys_resize_memory(int fd, off_t length, off_t old_length);
 int mm_sys_duplicate(int fd);

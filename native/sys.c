@@ -289,7 +289,8 @@ static void drop_size_signal(const sigset_t *saved) {
   (void)pthread_sigmask(SIG_SETMASK, saved, NULL);
 }
 
-static int truncate_to(int fd, off_t length) {
+/* Gives a file another length; ftruncate(2). */
+int mm_sys_truncate(int fd, off_t length) {
   sigset_t saved;
   int failure = failure_of(CALL_FTRUNCATE);
   if (failure != 0) return failure;
@@ -349,7 +350,7 @@ int mm_sys_memory(const char *name, unsigned flags, off_t length) {
   if (failure != 0) return failure;
   int fd = memfd_create(name, flags);
   if (fd < 0) return -errno;
-  int error = truncate_to(fd, length);
+  int error = mm_sys_truncate(fd, length);
   if (error == 0) return fd;
   close(fd);
   return error;
@@ -360,7 +361,7 @@ int mm_sys_memory(const char *name, unsigned flags, off_t length) {
 int mm_sys_resize_memory(int fd, off_t length, off_t old_length) {
   struct stat status;
   if (fstat(fd, &status) != 0) return -errno;
-  if (length > status.st_size) return truncate_to(fd, length);
+  if (length > status.st_size) return mm_sys_truncate(fd, length);
   if (length >= old_length) return 0;
   int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
   return fallocate(fd, mode, length, old_length - length) == 0 ? 0 : -errno;

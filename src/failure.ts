@@ -57,6 +57,7 @@ function noMemory(syscall: string): string {
 const ownReasons: Readonly<Record<string, string>> = {
   "fcntl EBUSY": "a shared mapping that may be written stands",
   "close EBADF": "it is not open, or was not made by this door",
+  "ftruncate EBADF": "it is not open, or was not made by this door",
   "mremap EFAULT": "a part of the old range is not mapped, or it is several areas",
   "mmap EOVERFLOW": "the offset and the length pass the end of any file",
 };

@@ -191,6 +191,7 @@ export interface Native {
   addSeals(fd: number, seals: number): number;
   getSeals(fd: number): number;
   rawClose(fd: number): number;
+  rawTruncate(fd: number, length: bigint): number;
   closeDescriptor(fd: number): number;
   pidfdOpen(pid: number, flags: number): number;
   processMadvise(pidfd: number, ranges: Uint8Array, advice: number, flags: number): number;

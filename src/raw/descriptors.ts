@@ -5,7 +5,7 @@
 import { wrongType } from "../errors.js";
 import { native } from "../native.js";
 import { numberOf } from "./answer.js";
-import { asInt, asSize, asText, type Size } from "./arguments.js";
+import { asInt, asOffset, asSize, asText, type Size } from "./arguments.js";
 
 /**
  * Makes a file that lives in memory, as memfd_create(2); it is empty.
@@ -19,13 +19,12 @@ import { asInt, asSize, asText, type Size } from "./arguments.js";
  *
  * @example
  * ```ts
- * import { truncateSync, writeFileSync } from "node:fs";
+ * import { writeFileSync } from "node:fs";
  * import * as raw from "memmap/raw";
  *
  * const fd = raw.memfd_create("letters", raw.MFD_CLOEXEC | raw.MFD_ALLOW_SEALING);
- * const path = `/proc/self/fd/${fd}`; // Deno knows no descriptors but those that it has opened
- * writeFileSync(path, "abc");
- * truncateSync(path, 4096);
+ * writeFileSync(`/proc/self/fd/${fd}`, "abc"); // Deno writes to no descriptor of others
+ * raw.ftruncate(fd, 4096);
  * raw.add_seals(fd, raw.F_SEAL_SHRINK | raw.F_SEAL_GROW | raw.F_SEAL_WRITE);
  * const address = raw.mmap(null, 4096, raw.PROT_READ, raw.MAP_PRIVATE, fd, 0);
  * raw.close(fd);
@@ -50,11 +49,10 @@ export function memfd_create(name: string, flags: number): number {
  *
  * @example
  * ```ts ignore-run: some kernels are built without it, or have it switched off
- * import { ftruncateSync } from "node:fs";
- * import { MAP_SHARED, memfd_secret, mmap, PROT_READ, PROT_WRITE } from "memmap/raw";
+ * import { ftruncate, MAP_SHARED, memfd_secret, mmap, PROT_READ, PROT_WRITE } from "memmap/raw";
  *
  * const fd = memfd_secret(0o2000000);
- * ftruncateSync(fd, 4096);
+ * ftruncate(fd, 4096);
  * const address = mmap(null, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
  * console.log(address);
  * ```
@@ -76,12 +74,12 @@ export function memfd_secret(flags: number): number {
  *
  * @example
  * ```ts
- * import { constants, truncateSync } from "node:fs";
- * import { close, shm_open, shm_unlink } from "memmap/raw";
+ * import { constants } from "node:fs";
+ * import { close, ftruncate, shm_open, shm_unlink } from "memmap/raw";
  *
  * const name = `/memmap-example-${process.pid}`;
  * const fd = shm_open(name, constants.O_CREAT | constants.O_EXCL | constants.O_RDWR, 0o600);
- * truncateSync(`/proc/self/fd/${fd}`, 4096);
+ * ftruncate(fd, 4096);
  * shm_unlink(name);
  * close(fd);
  * ```
@@ -181,6 +179,35 @@ export function close(fd: number): void {
   const file = asInt(fd, "fd");
   const call = { syscall: "close", what: `close descriptor ${file} of memmap/raw` };
   numberOf(native().rawClose(file), call);
+}
+
+/**
+ * Gives a file of this door another length, as ftruncate(2): some runtimes know no descriptors but
+ * those that they have opened themselves.
+ *
+ * What is cut off of a mapping is a reported fault at the next touch; what is added reads as zeros.
+ *
+ * @param fd A descriptor of {@link memfd_create}, {@link memfd_secret} or {@link shm_open} that may
+ *   be written.
+ * @param length Bytes.
+ * @throws {SystemError} `EBADF`, also for a descriptor that was made elsewhere, which `node:fs`
+ *   truncates; `EFBIG`; `EINVAL` for a negative length, for one opened for reading, and for secret
+ *   memory that has a length already; `EPERM` where a seal forbids it.
+ *
+ * @example
+ * ```ts
+ * import { close, ftruncate, MFD_CLOEXEC, memfd_create } from "memmap/raw";
+ *
+ * const fd = memfd_create("four pages", MFD_CLOEXEC);
+ * ftruncate(fd, 16_384);
+ * close(fd);
+ * ```
+ */
+export function ftruncate(fd: number, length: Size): void {
+  const file = asInt(fd, "fd");
+  const bytes = asOffset(length, "length");
+  const what = `give descriptor ${file} of memmap/raw a length of ${bytes} bytes`;
+  numberOf(native().rawTruncate(file, bytes), { syscall: "ftruncate", what });
 }
 
 /**

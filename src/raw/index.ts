@@ -9,6 +9,7 @@ export {
   type CacheStat,
   cachestat,
   close,
+  ftruncate,
   get_seals,
   memfd_create,
   memfd_secret,

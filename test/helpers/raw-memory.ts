@@ -1,9 +1,8 @@
 // Mappings of the raw door for the time of a test.
 
-import { truncateSync } from "node:fs";
 import { pageSize } from "memmap";
 import * as raw from "memmap/raw";
-import { anonymous, mapBytes, pathOf } from "./raw-pages.js";
+import { anonymous, mapBytes } from "./raw-pages.js";
 import { type Cleanup, undoAfter } from "./temp.js";
 
 export { anonymous as privateMemory, rw as readWrite } from "./raw-pages.js";
@@ -42,7 +41,6 @@ export function memoryFile(
 ): number {
   const fd = raw.memfd_create("memmap test", flags);
   undoAfter(t, () => raw.close(fd));
-  // By its name: Deno's functions on descriptors know only those that Deno has opened.
-  truncateSync(pathOf(fd), byteLength);
+  raw.ftruncate(fd, byteLength);
   return fd;
 }

@@ -7,8 +7,6 @@ import {
   closeSync,
   constants,
   existsSync,
-  fstatSync,
-  ftruncateSync,
   openSync,
   readFileSync,
   readlinkSync,
@@ -23,7 +21,6 @@ import * as raw from "memmap/raw";
 import { limitedOutput } from "../helpers/ordinary-user.js";
 import { flagsAt, pageTable } from "../helpers/proc-self.js";
 import { fillHugePages, whyNot } from "../helpers/root-powers.js";
-import { runtimeName } from "../helpers/runtime.js";
 import { type Cleanup, undoAfter } from "../helpers/temp.js";
 import {
   faultOf,
@@ -196,21 +193,16 @@ test("MFD_NOEXEC_SEAL takes the right to execute away for good", (t) => {
 
 /* A secret file of so many bytes; undefined where there can be none, which skips the test. */
 function makeSecret(t: Cleanup & Skip, byteLength: number): number | undefined {
-  if (runtimeName === "deno") {
-    t.skip("Deno gives no length to a descriptor that it has not opened");
-    return undefined;
-  }
-  try {
-    const fd = raw.memfd_secret(0);
-    undoAfter(t, () => raw.close(fd));
-    assert.equal(fstatSync(fd).size, 0);
-    ftruncateSync(fd, byteLength);
-    return fd;
-  } catch (error) {
-    if (!(error instanceof SystemError && error.code === "ENOSYS")) throw error;
+  if (!raw.accepts("memfd_secret")) {
     t.skip("needs memfd_secret");
     return undefined;
   }
+  const fd = raw.memfd_secret(0);
+  undoAfter(t, () => raw.close(fd));
+  assert.equal(statSync(pathOf(fd)).size, 0);
+  raw.ftruncate(fd, byteLength);
+  assert.equal(statSync(pathOf(fd)).size, byteLength);
+  return fd;
 }
 
 test("a secret file begins empty, and the kernel reaches its pages by their mapping alone", (t) => {
@@ -242,6 +234,13 @@ test("secret memory past the end of its file is a reported fault", (t) => {
   const bytes = raw.view(address, 2 * pageSize);
   const fault = faultOf(address, 2 * pageSize, () => assert.equal(bytes[pageSize], 0));
   assert.equal(fault.reason, "truncated");
+});
+
+test("secret memory gets a length once", (t) => {
+  const fd = makeSecret(t, pageSize);
+  if (fd === undefined) return;
+  refuses(() => raw.ftruncate(fd, 2 * pageSize), "EINVAL");
+  refuses(() => raw.ftruncate(fd, 0), "EINVAL");
 });
 
 // ==== shm_open ===================================================================================

@@ -123,6 +123,19 @@ test("close() closes", () => {
   assert.throws(() => calls.close(-1), hasCode(SystemError, "EBADF", /close descriptor -1/));
 });
 
+test("ftruncate() gives a file of the door a length", (t) => {
+  const fd = memoryFile(t, 1);
+  assert.equal(calls.ftruncate(fd, 3 * pageSize), undefined);
+  assert.equal(statSync(`/proc/self/fd/${fd}`).size, 3 * pageSize);
+  refusesMistakes(calls.ftruncate, [
+    ["fd", "int", fd],
+    ["length", "offset", 0],
+  ]);
+  assert.equal(statSync(`/proc/self/fd/${fd}`).size, 3 * pageSize);
+  const foreign = hasCode(SystemError, "EBADF", /descriptor -1 .* length of 5 bytes: .*this door/);
+  assert.throws(() => calls.ftruncate(-1, 5), foreign);
+});
+
 test("pidfd_open() opens a process", () => {
   const fd = calls.pidfd_open(process.pid, 0);
   assert.equal(infoOf(fd, "Pid"), String(process.pid));

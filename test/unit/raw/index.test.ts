@@ -11,7 +11,7 @@ import * as mappings from "#dist/raw/mappings.js";
 import * as pages from "#dist/raw/pages.js";
 
 const calls: readonly string[] = [
-  ...["accepts", "add_seals", "cachestat", "check", "close", "get_seals", "madvise"],
+  ...["accepts", "add_seals", "cachestat", "check", "close", "ftruncate", "get_seals", "madvise"],
   ...["memfd_create", "memfd_secret", "mincore", "mlock", "mlock2", "mlockall", "mmap"],
   ...["mprotect", "mremap", "mseal", "msync", "munlock", "munlockall", "munmap", "pidfd_open"],
   ...["process_madvise", "remap_file_pages", "shm_open", "shm_unlink", "view"],
