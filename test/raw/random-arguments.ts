@@ -6,8 +6,8 @@
 // the process:
 //   - exhausting memory: what is brought in, locked or collapsed at once is at most `filledMax`
 //     bytes, and a mapping that fits an address space has at most `mappedMax`;
-//   - mlockall with MCL_FUTURE or MCL_CURRENT: V8 ends the process when it cannot give back what is
-//     locked;
+//   - mlockall with MCL_CURRENT, and what MCL_FUTURE would lock: V8 ends the process when it cannot
+//     give back what is locked, so the latter is ended in the same moment;
 //   - machine code: no view is ever jumped to;
 //   - MADV_HWPOISON and MADV_SOFT_OFFLINE, which take memory away from the machine;
 //   - /dev/mem and descriptors of the runtime's own, whose content belongs to somebody else;
@@ -120,7 +120,7 @@ export function bits(...known: readonly (number | undefined)[]): fc.Arbitrary<un
 
 export const protection: fc.Arbitrary<unknown> = fc.oneof(
   { arbitrary: fc.constantFrom(0, 1, 3, 3, 3, 7), weight: 6 },
-  { arbitrary: bits(2, 4, 5, raw.PROT_GROWSDOWN, raw.PROT_GROWSUP), weight: 1 },
+  { arbitrary: bits(2, 4, 5, raw.PROT_SEM, raw.PROT_GROWSDOWN, raw.PROT_GROWSUP), weight: 1 },
 );
 
 const modifiers: readonly number[] = [

@@ -33,8 +33,12 @@ export interface RandomCall {
 interface Kind {
   readonly weight: number;
   readonly arguments: fc.Arbitrary<readonly unknown[]>;
+  /** What the call returned; {@link skipped} where it was not made. */
   make(world: World, given: readonly unknown[]): unknown;
 }
+
+/** Stands for a call that was not made, since it would harm what later calls need. */
+export const skipped: unique symbol = Symbol("skipped");
 
 /** Pages are sealed at most so often, since they stay. */
 const sealsMax = 6;
@@ -73,6 +77,7 @@ function plain(
   return [name, kind];
 }
 
+const pagesMade = 16 * 4096;
 const fillers = raw.MAP_POPULATE | raw.MAP_LOCKED;
 
 function mmap(world: World, given: readonly unknown[]): void {
@@ -95,24 +100,32 @@ function view(world: World, given: readonly unknown[]): void {
 }
 
 /** Reads or writes a byte of a view that was taken at some time. */
-function touch(world: World, [pick, place, writes]: readonly unknown[]): void {
+function touch(world: World, [pick, place, writes]: readonly unknown[]): unknown {
   const view = world.views[Number(pick) % Math.max(world.views.length, 1)];
-  if (view === undefined || view.length === 0) return;
+  if (view === undefined || view.length === 0) return skipped;
   const index = (Number(place) * 997) % view.length;
   if (writes === true) view[index] = 0x5a;
-  else Atomics.load(view, index);
+  return Atomics.load(view, index);
 }
 
-function seal(world: World, given: readonly unknown[]): void {
-  if (seals >= sealsMax) return;
-  seals += 1;
+function seal(world: World, given: readonly unknown[]): unknown {
+  if (seals >= sealsMax) return skipped;
   callUntyped(raw.mseal, undefined, resolved(world, given));
+  if (size(given[1]) > 0n) seals += 1;
+  return undefined;
 }
 
-/** Without what would lock the engine's own memory, now or from now on. */
+/**
+ * Without what locks the engine's own memory; what is mapped later is unlocked again before
+ * anything is.
+ */
 function mlockall(_: World, [flags]: readonly unknown[]): void {
-  const engine = raw.MCL_CURRENT | raw.MCL_FUTURE;
-  callUntyped(raw.mlockall, undefined, [typeof flags === "number" ? flags & ~engine : flags]);
+  try {
+    const given = typeof flags === "number" ? flags & ~raw.MCL_CURRENT : flags;
+    callUntyped(raw.mlockall, undefined, [given]);
+  } finally {
+    raw.munlockall();
+  }
 }
 
 function processMadvise(world: World, [where, bytes, how, flags, other]: readonly unknown[]): void {
@@ -129,9 +142,16 @@ function makeMemory(_: World, [name, flags]: readonly unknown[]): void {
 }
 
 /** Any number but those that later calls are made with: most of them are the runtime's own. */
-function close(world: World, given: readonly unknown[]): void {
-  const [fd] = resolved(world, given);
-  if (!world.mayHold(fd)) callUntyped(raw.close, undefined, [fd]);
+function close(world: World, given: readonly unknown[]): unknown {
+  const [fd, makes] = resolved(world, given);
+  if (makes === true) return raw.close(raw.memfd_create("close", raw.MFD_CLOEXEC));
+  return world.mayHold(fd) ? skipped : callUntyped(raw.close, undefined, [fd]);
+}
+
+/** Mostly one of the door's own; a length that the machine has memory for. */
+function truncate(world: World, [pick, other, isOwn, bytes]: readonly unknown[]): void {
+  const fd = isOwn === true ? world.memory(Number(pick)) : resolved(world, [other])[0];
+  callUntyped(raw.ftruncate, undefined, [fd, bytes]);
 }
 
 function openShared(_: World, [name, flags, mode, prefix]: readonly unknown[]): void {
@@ -147,9 +167,28 @@ function makeSecret(_: World, [flags]: readonly unknown[]): void {
 }
 
 /** Names that nobody else has: they begin with that of the process. */
-function unlinkShared(_: World, [name, prefix]: readonly unknown[]): void {
+function unlinkShared(_: World, [name, prefix, makes]: readonly unknown[]): void {
   const full = typeof name === "string" ? `${String(prefix)}${name}` : name;
+  if (makes === true) {
+    const fd = callUntyped(raw.shm_open, undefined, [full, 0o102, 0o600]);
+    if (typeof fd === "number") raw.close(fd);
+  }
   callUntyped(raw.shm_unlink, undefined, [full]);
+}
+
+function openProcess(_: World, given: readonly unknown[]): void {
+  const fd = callUntyped(raw.pidfd_open, undefined, given);
+  if (typeof fd === "number") raw.close(fd);
+}
+
+/** Seldom is a range one shared mapping: then and now one is made for the call. */
+function remapFilePages(world: World, [makes, where, ...rest]: readonly unknown[]): void {
+  let addr = resolved(world, [where])[0];
+  if (makes === true) {
+    addr = raw.mmap(null, pagesMade, 3, raw.MAP_SHARED | raw.MAP_ANONYMOUS, -1, 0);
+    if (typeof addr === "bigint") world.remember(addr, BigInt(pagesMade));
+  }
+  callUntyped(raw.remap_file_pages, undefined, [addr, ...rest]);
 }
 
 function special(
@@ -174,7 +213,7 @@ const sealBits = bits(
   raw.F_SEAL_WRITE,
   raw.F_SEAL_FUTURE_WRITE,
 );
-const lockAllBits = bits(0, raw.MCL_ONFAULT, 8);
+const lockAllBits = bits(0, raw.MCL_FUTURE, raw.MCL_ONFAULT, 8);
 /* O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC: the same numbers on x86-64 and arm64. */
 const openBits = bits(0, 1, 2, 0o102, 0o302, 0o1002);
 /* O_CLOEXEC, the only flag of memfd_secret. */
@@ -198,11 +237,15 @@ const kinds: ReadonlyMap<string, Kind> = new Map([
   }),
   special("memfd_create", 2, { given: [text, memoryFlags], make: makeMemory }),
   special("shm_open", 2, { given: [text, openBits, bits(0o600, 0o777), prefix], make: openShared }),
-  special("shm_unlink", 1, { given: [text, prefix], make: unlinkShared }),
+  special("shm_unlink", 1, { given: [text, prefix, fc.boolean()], make: unlinkShared }),
   special("memfd_secret", 1, { given: [bits(0, closeOnExec)], make: makeSecret }),
   special("resize", 2, {
     given: [choice],
     make: (world, [pick]) => ftruncateSync(world.file, (Number(pick) % 33) * 4096 + 1),
+  }),
+  special("ftruncate", 1, {
+    given: [choice, descriptor, fc.boolean(), fc.oneof(filled, offset)],
+    make: truncate,
   }),
   special("add_seals", 1, {
     given: [choice, sealBits],
@@ -218,15 +261,21 @@ const kinds: ReadonlyMap<string, Kind> = new Map([
   plain("munlock", 3, address, length),
   plain("munlockall", 1),
   plain("mincore", 4, address, mincoreLength),
-  plain("remap_file_pages", 3, likely, length, bits(0, 1), offset, bits(0, raw.MAP_NONBLOCK)),
+  special("remap_file_pages", 3, {
+    given: [fc.boolean(), likely, length, bits(0, 1), offset, bits(0, raw.MAP_NONBLOCK)],
+    make: remapFilePages,
+  }),
   plain("check", 6, address, length),
   plain("get_seals", 1, descriptor),
   plain("cachestat", 1, descriptor, fc.record({ off: offset, len: length }), bits(0)),
   special("close", 2, {
-    given: [fc.oneof(choice, fc.integer({ min: 0, max: 40 }), descriptor)],
+    given: [fc.oneof(choice, fc.integer({ min: 0, max: 40 }), descriptor), fc.boolean()],
     make: close,
   }),
-  plain("pidfd_open", 1, fc.constantFrom<unknown>(-1, 0, 2 ** 31 - 1, "1", 1.5), bits(0)),
+  special("pidfd_open", 1, {
+    given: [fc.constantFrom<unknown>(process.pid, -1, 0, 2 ** 31 - 1, "1", 1.5), bits(0)],
+    make: openProcess,
+  }),
   plain("accepts", 1, fc.oneof(text, fc.constantFrom(...Object.keys(raw)))),
 ]);
 

@@ -1,6 +1,7 @@
 // Makes random calls of the raw door for a time, alone or with a second thread on the same
 // addresses, and looks after each round whether anything else was changed. Ends by itself, with a
-// line of JSON that counts the calls by their outcome.
+// line of JSON that counts the rounds, and the calls by their outcome; of two threads, those of the
+// first.
 //
 //   random-child.js SEED MILLISECONDS FOLDER alone|together
 
@@ -12,7 +13,7 @@ import { isMainThread, threadId, Worker, workerData } from "node:worker_threads"
 import fc from "fast-check";
 import { FaultError, MemmapError } from "memmap";
 import * as raw from "memmap/raw";
-import { anyCall, makeCall, type RandomCall } from "./random-calls.js";
+import { anyCall, makeCall, type RandomCall, skipped } from "./random-calls.js";
 import { Canaries } from "./random-canaries.js";
 import { World } from "./random-world.js";
 
@@ -23,13 +24,19 @@ interface Orders {
   readonly pool?: SharedArrayBuffer | undefined;
 }
 
-/** How often each call came to each end: "ok", or the code of its error. */
+/** How often each call came to each end: "ok", "skipped", or the code of its error. */
 type Counts = Record<string, Record<string, number>>;
+
+interface Outcome {
+  readonly rounds: number;
+  readonly counts: Counts;
+}
 
 function codeOf(error: unknown): string {
   assert.ok(error instanceof Error && "code" in error, `an error without a code: ${String(error)}`);
   const isOurs = error instanceof MemmapError || /^ERR_/.test(String(error.code));
   assert.ok(isOurs || "syscall" in error, `an error of another kind: ${error.stack}`);
+  assert.doesNotMatch(String(error.code), /^E\d+$/, `an errno without a name: ${error.stack}`);
   return String(error.code);
 }
 
@@ -78,7 +85,7 @@ function makeAll(world: World, calls: readonly RandomCall[], counts: Counts): vo
     let outcome = "ok";
     if (trace) write(call);
     try {
-      makeCall(world, call);
+      if (makeCall(world, call) === skipped) outcome = "skipped";
     } catch (error) {
       outcome = codeOf(error);
     }
@@ -88,12 +95,12 @@ function makeAll(world: World, calls: readonly RandomCall[], counts: Counts): vo
   }
 }
 
-async function run({ seed, milliseconds, folder, pool }: Orders): Promise<Counts> {
+async function run({ seed, milliseconds, folder, pool }: Orders): Promise<Outcome> {
   const counts: Counts = {};
   const canaries = new Canaries();
   mkdirSync(folder, { recursive: true });
   const world = new World(folder, pool === undefined ? undefined : new BigUint64Array(pool));
-  let round = 0;
+  let rounds = 0;
   const property = fc.asyncProperty(
     fc.array(anyCall, { minLength: 20, maxLength: 60, size: "max" }),
     async (calls) => {
@@ -102,8 +109,8 @@ async function run({ seed, milliseconds, folder, pool }: Orders): Promise<Counts
       collectAll();
       raw.munlockall();
       canaries.check();
-      round += 1;
-      if (round % 16 === 0) {
+      rounds += 1;
+      if (rounds % 16 === 0) {
         collectGarbage();
         await nextTurn();
         canaries.checkAll();
@@ -118,11 +125,11 @@ async function run({ seed, milliseconds, folder, pool }: Orders): Promise<Counts
   await nextTurn();
   collectAll();
   canaries.end();
-  return counts;
+  return { rounds, counts };
 }
 
 /** A second thread, which is ended in the middle of its calls. */
-async function runTogether(orders: Orders): Promise<Counts> {
+async function runTogether(orders: Orders): Promise<Outcome> {
   const pool = new SharedArrayBuffer(8 * 64);
   const other = new Worker(new URL(import.meta.url), {
     workerData: {
@@ -137,19 +144,19 @@ async function runTogether(orders: Orders): Promise<Counts> {
   other.on("error", (error: unknown) => {
     if (!(error instanceof FaultError)) failed.push(error);
   });
-  const counts = await run({ ...orders, pool });
+  const outcome = await run({ ...orders, pool });
   await other.terminate();
   await run({ ...orders, seed: orders.seed + 2, milliseconds: 300, pool });
   for (const error of failed) writeSync(2, `the other thread: ${String(error)}\n`);
   if (failed.length > 0) process.exitCode = 4;
-  return counts;
+  return outcome;
 }
 
 if (isMainThread) {
   const [seed = "0", milliseconds = "1000", folder = ".", way = "alone"] = process.argv.slice(2);
   const orders = { seed: Number(seed), milliseconds: Number(milliseconds), folder };
-  const counts = way === "together" ? await runTogether(orders) : await run(orders);
-  writeSync(1, `${JSON.stringify({ seed: orders.seed, told: told.count, counts })}\n`);
+  const outcome = way === "together" ? await runTogether(orders) : await run(orders);
+  writeSync(1, `${JSON.stringify({ seed: orders.seed, told: told.count, ...outcome })}\n`);
 } else {
   await run(workerData);
 }

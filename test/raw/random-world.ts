@@ -148,7 +148,7 @@ export class World {
 function makeMemory(flags: number): number[] {
   try {
     const fd = raw.memfd_create("memmap-random", raw.MFD_CLOEXEC | flags);
-    ftruncateSync(fd, flags === raw.MFD_HUGETLB ? 2 ** 22 : 65_536);
+    raw.ftruncate(fd, flags === raw.MFD_HUGETLB ? 2 ** 22 : 65_536);
     if (flags === raw.MFD_ALLOW_SEALING) raw.add_seals(fd, raw.F_SEAL_SHRINK);
     return [fd];
   } catch {
