@@ -5,9 +5,12 @@
 // the child write down each call before it is made.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
+import { fileURLToPath } from "node:url";
 import * as raw from "memmap/raw";
+import { partOf } from "../cases/counts.js";
 import { runScript } from "../helpers/child.js";
 import { tempDir } from "../helpers/temp.js";
 import { callNames } from "./random-calls.js";
@@ -32,6 +35,19 @@ test("random arguments are thrown at every call of the door", () => {
     calls.filter((name) => !callNames.includes(name)),
     [],
   );
+});
+
+test("docs/safety.md counts successes of every call on every runtime", () => {
+  const path = fileURLToPath(new URL("../../../docs/safety.md", import.meta.url));
+  const text = partOf(readFileSync(path, "utf8"), "random") ?? "";
+  const rows = text.split("\n").filter((line) => line.startsWith("| `"));
+  const cells = rows.map((row) => row.split("|").slice(1, -1));
+  const names = cells.map(([name = ""]) => name.replaceAll(/[` ]/g, ""));
+  assert.deepEqual(names, [...callNames].sort(), "run node scripts/random-counts.mjs");
+  for (const [name, ...counts] of cells) {
+    assert.equal(counts.length, 6, name);
+    for (const count of counts) assert.match(count, /^ [1-9]\d* of \d+ $/, name);
+  }
 });
 
 for (const way of ["alone", "together"] as const) {
