@@ -331,9 +331,6 @@ bool mm_area_take_fault(uintptr_t base, uintptr_t end, struct mm_fault *out) {
   struct mm_area *area = mm_area_from(base);
   for (; area != NULL && area->base < end && !taken; area = area->next) {
     taken = mm_guard_take(area->slot, out);
-    out->base = area->base;
-    out->anonymous = area->anonymous;
-    out->raw = true;
   }
   mm_areas_unlock();
   return taken;

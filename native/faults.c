@@ -41,12 +41,15 @@ static napi_value take_fault(napi_env env, napi_callback_info info) {
 }
 
 /* The same of a range that has no mapping object, with its address, whether no file stands behind
- * it, and whether the raw door mapped it. */
+ * it, whether the raw door mapped it, an address at which its first page is mapped still, and
+ * whether its pages are huge ones. */
 napi_value mm_lone_fault(napi_env env, const struct mm_fault *fault) {
   napi_value result = fault_value(env, fault, fault->base);
   (void)napi_set_element(env, result, 4, mm_address(env, (void *)fault->address));
   (void)napi_set_element(env, result, 5, mm_boolean(env, fault->anonymous));
   (void)napi_set_element(env, result, 6, mm_boolean(env, fault->raw));
+  (void)napi_set_element(env, result, 7, mm_address(env, (void *)fault->source));
+  (void)napi_set_element(env, result, 8, mm_boolean(env, fault->huge));
   return result;
 }
 

@@ -317,15 +317,30 @@ static void ring_all(struct mm_guard *guard) {
   (void)ignored;
 }
 
+/* An address that shows what the first page of a range was mapped from; 0 when it is closed. */
+static uintptr_t source_of(const struct mm_slot *slot) {
+  if (slot->closed) return 0;
+  return slot->anchor != NULL ? (uintptr_t)slot->anchor : slot->base;
+}
+
+/* Describes a range in the record of its faults; under `repairing`. */
+static void describe(const struct mm_guard *guard, const struct mm_slot *slot,
+                     struct mm_fault *out) {
+  out->base = slot->base;
+  out->anonymous = slot->anonymous;
+  out->raw = slot->raw;
+  out->huge = slot->page > guard->system_page;
+  out->source = source_of(slot);
+}
+
 /* Keeps the faults that nobody collected before their range goes; under `repairing`. */
 static void leave_faults(struct mm_guard *guard, struct mm_slot *slot) {
   unsigned count = atomic_exchange(&slot->count, 0);
   if (count == 0 || slot->quiet) return;
   if (guard->left.count == 0) {
     guard->left = slot->oldest;
-    guard->left.base = slot->base;
-    guard->left.anonymous = slot->anonymous;
-    guard->left.raw = slot->raw;
+    describe(guard, slot, &guard->left);
+    guard->left.source = 0; /* others may come to lie there */
     guard->left.count = 0;
   }
   guard->left.count += count;
@@ -372,6 +387,7 @@ bool mm_guard_take(struct mm_slot *slot, struct mm_fault *out) {
   if (atomic_load(&slot->count) == 0) return false;
   mm_guard_lock(guard, &saved);
   *out = slot->oldest;
+  describe(guard, slot, out);
   out->count = atomic_exchange(&slot->count, 0);
   mm_guard_unlock(guard, &saved);
   return out->count > 0;
@@ -423,9 +439,7 @@ bool mm_guard_take_orphan(struct mm_fault *out, const void *owner) {
       if (slot->length == 0 || !left || slot->quiet) continue;
       if (atomic_load(&slot->count) == 0) continue;
       *out = slot->oldest;
-      out->base = slot->base;
-      out->anonymous = slot->anonymous;
-      out->raw = slot->raw;
+      describe(guard, slot, out);
       out->count = atomic_exchange(&slot->count, 0);
       found = true;
     }

@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #define MM_GUARD_MAGIC 0x6d656d6d61706764ull /* "memmapgd" */
-#define MM_GUARD_VERSION 3u
+#define MM_GUARD_VERSION 4u
 /* No mapping of a user can have this name: theirs begin with "memmap:". */
 #define MM_GUARD_NAME "memmap-guard:2"
 
@@ -46,6 +46,9 @@ struct mm_fault {
   unsigned count;
   bool anonymous; /* likewise */
   bool raw;       /* likewise: mapped by the raw door */
+  uintptr_t source; /* where the first page of the range is still mapped as it was, or most likely
+                     * is: /proc/self/maps names the file; 0 for a range that has gone */
+  bool huge;        /* likewise: of pages from the pool of huge pages */
   bool write;
   unsigned char reason;
 };

@@ -2,12 +2,13 @@
  * Why a page could not be had: asks the kernel, the guard and the file, and makes the
  * {@link FaultError}. Telling it to somebody is watch.ts.
  */
+import { fileBehind } from "./behind.js";
 import type { MappingCore } from "./core.js";
 import { type FaultAccess, FaultError, type FaultReason } from "./errors.js";
 import { errnoName, errnoOf, systemError } from "./failure.js";
 import { type LoneFault, type NativeRegion, native, pageSize } from "./native.js";
 import { type Extent, roundDown } from "./pages.js";
-import { canRead, currentSize } from "./source.js";
+import { canRead, currentSize, type FileIdentity } from "./source.js";
 
 /** A byte that could not be read or written. */
 export interface FaultPlace {
@@ -35,10 +36,32 @@ function reasonOf(core: MappingCore, place: FaultPlace): FaultReason | undefined
  */
 function reasonOfMissing(core: MappingCore, { byteOffset, access }: FaultPlace): FaultReason {
   if (core.file === undefined) return "memory";
-  const position = core.offset + byteOffset;
-  const size = currentSize(core.file.identity) ?? 0;
+  return reasonInFile(core.file.identity, core.offset + byteOffset, access);
+}
+
+function reasonInFile(file: FileIdentity, position: number, access: FaultAccess): FaultReason {
+  const size = currentSize(file) ?? 0;
   if (position >= size) return "truncated";
-  return access === "read" && canRead(core.file.identity, position) ? "truncated" : "io";
+  return access === "read" && canRead(file, position) ? "truncated" : "io";
+}
+
+/* The same without a mapping object: the file is the one that the kernel names. One that it does
+   not name, or that nobody can find, was most likely made shorter; huge pages, of which no second
+   mapping can be kept, were most likely used up. */
+function reasonOfLone({ source, anonymous, huge }: LonePlace, place: FaultPlace): FaultReason {
+  if (anonymous) return "memory";
+  const behind = source === 0n ? undefined : fileBehind(source);
+  if (behind === undefined) return huge ? "memory" : "truncated";
+  const { identity, position, isMemory } = behind;
+  const reason = reasonInFile(identity, position + place.byteOffset, place.access);
+  return reason === "io" && isMemory ? "memory" : reason;
+}
+
+interface LonePlace {
+  /** Where the first page of the range is still mapped; 0 for nowhere. */
+  readonly source: bigint;
+  readonly anonymous: boolean;
+  readonly huge: boolean;
 }
 
 /* How the guard numbers its reasons (native/guard.h). */
@@ -115,11 +138,11 @@ export function gather(core: MappingCore): void {
 
 /** A fault of memory without a mapping object, as the native side tells it. */
 export function loneFault(taken: LoneFault): FaultError {
-  const [count, byteOffset, write, number, address, anonymous, raw] = taken;
+  const [count, byteOffset, write, number, address, anonymous, raw, source, huge] = taken;
   const access = write ? "write" : "read";
   const found = guardReasons[number] ?? "missing";
-  const missing = anonymous ? "memory" : "truncated";
-  const reason = found === "missing" ? missing : found;
+  const lone = () => reasonOfLone({ source, anonymous, huge }, { byteOffset, access });
+  const reason = found === "missing" ? lone() : found;
   const dropped = `byte ${byteOffset} of a mapping that was dropped`;
   const what = `Cannot ${access} ${raw ? `address 0x${address.toString(16)}` : dropped}`;
   const facts = { address, byteOffset, access, reason, count } as const;

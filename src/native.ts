@@ -48,6 +48,8 @@ export type LoneFault = readonly [
   address: bigint,
   anonymous: boolean,
   raw: boolean,
+  source: bigint,
+  huge: boolean,
 ];
 
 /** What the raw door is refused before the kernel is asked (native/area.h). */
