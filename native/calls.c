@@ -132,37 +132,20 @@ static int seal_call(void *address, size_t length, int flags) {
   return mm_raw_mseal(address, length, (unsigned long)(long)flags);
 }
 
-static napi_value raw_unmap(napi_env env, napi_callback_info info) {
-  return run(env, info, unmap_call);
-}
+/* The calls of this shape, as JavaScript makes them. */
+#define RANGE_CALL(name, call)                                        \
+  static napi_value name(napi_env env, napi_callback_info info) {     \
+    return run(env, info, call);                                      \
+  }
 
-static napi_value raw_protect(napi_env env, napi_callback_info info) {
-  return run(env, info, mm_raw_mprotect);
-}
-
-static napi_value raw_advise(napi_env env, napi_callback_info info) {
-  return run(env, info, mm_raw_madvise);
-}
-
-static napi_value raw_sync(napi_env env, napi_callback_info info) {
-  return run(env, info, sync_call);
-}
-
-static napi_value raw_lock(napi_env env, napi_callback_info info) {
-  return run(env, info, lock_call);
-}
-
-static napi_value raw_lock2(napi_env env, napi_callback_info info) {
-  return run(env, info, lock2_call);
-}
-
-static napi_value raw_unlock(napi_env env, napi_callback_info info) {
-  return run(env, info, unlock_call);
-}
-
-static napi_value raw_seal(napi_env env, napi_callback_info info) {
-  return run(env, info, seal_call);
-}
+RANGE_CALL(raw_unmap, unmap_call)
+RANGE_CALL(raw_protect, mm_raw_mprotect)
+RANGE_CALL(raw_advise, mm_raw_madvise)
+RANGE_CALL(raw_sync, sync_call)
+RANGE_CALL(raw_lock, lock_call)
+RANGE_CALL(raw_lock2, lock2_call)
+RANGE_CALL(raw_unlock, unlock_call)
+RANGE_CALL(raw_seal, seal_call)
 
 /* rawLockAll(flags), rawUnlockAll() */
 static napi_value raw_lock_all(napi_env env, napi_callback_info info) {
