@@ -95,7 +95,7 @@ static bool split_pages(struct mm_slot *slot, struct mm_slot *upper, size_t firs
 
 /* Makes two neighbours of a range, without a moment in which a page of it is not guarded. Returns
  * the upper one; NULL when there is no memory, and the range is whole. Faults that nobody has
- * collected stay with the lower one. */
+ * collected go with the oldest of them. */
 struct mm_slot *mm_guard_split(struct mm_slot *slot, size_t offset) {
   struct mm_guard *guard = mm_guard();
   sigset_t saved;
@@ -115,6 +115,10 @@ struct mm_slot *mm_guard_split(struct mm_slot *slot, size_t offset) {
   if (split) {
     slot->length = offset;
     upper->closed = slot->closed;
+    if (slot->oldest.address >= upper->base) {
+      upper->oldest = slot->oldest;
+      atomic_store(&upper->count, atomic_exchange(&slot->count, 0));
+    }
   }
   mm_guard_unlock(guard, &saved);
   if (split) return upper;

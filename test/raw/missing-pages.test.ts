@@ -122,6 +122,21 @@ test("a file that was made shorter is truncated, by its path and without one", (
   }
 });
 
+test("a fault that nobody has collected stays with its page when a mapping is cut", (t) => {
+  const fd = raw.memfd_create("cut", raw.MFD_CLOEXEC);
+  undoAfter(t, () => raw.close(fd));
+  raw.ftruncate(fd, 2 * pageSize);
+  const prot = raw.PROT_READ | raw.PROT_WRITE;
+  const address = raw.mmap(null, 4 * pageSize, prot, raw.MAP_SHARED, fd, 0);
+  const rest = address + BigInt(pageSize);
+  undoAfter(t, () => raw.munmap(rest, 3 * pageSize));
+  raw.view(address + BigInt(3 * pageSize), 1)[0] = 1;
+  raw.munmap(address, pageSize);
+  raw.check(rest, 0);
+  assert.throws(() => raw.check(rest, 3 * pageSize), { reason: "truncated", access: "write" });
+  raw.check(0n, 2n ** 64n - 1n);
+});
+
 /** Huge pages that nobody has taken. */
 function freeHugePages(): number {
   const text = readFileSync("/proc/meminfo", "utf8");
