@@ -73,12 +73,20 @@ function tellOrphan(fault: FaultError): void {
   throw fault;
 }
 
+const isWorkerOfDeno = process.versions["deno"] !== undefined && !isMainThread;
+
+function uncaughtListeners(): NodeJS.UncaughtExceptionListener[] {
+  return process.listeners("uncaughtException");
+}
+
 /* Deno loses what an exit listener throws in a worker, which has no other last moment. */
-const losesThrown = process.versions["deno"] !== undefined && !isMainThread;
+function losesThrown(): boolean {
+  return isWorkerOfDeno && uncaughtListeners().length === 0;
+}
 
 /* Whether faults stay with the guard, which gives them to the others when the environment ends. */
 function isLeft(core: MappingCore): boolean {
-  return losesThrown && core.onfault === null && core.uncollected === undefined;
+  return losesThrown() && core.onfault === null && core.uncollected === undefined;
 }
 
 /* Gives what is left to `onfault`; returns what nobody wants to hear, and what listeners threw. */
@@ -97,25 +105,27 @@ function collectAll(): unknown[] {
       untold.push(error);
     }
   }
-  return losesThrown ? untold : [...untold, ...orphans(true)];
+  return losesThrown() ? untold : [...untold, ...orphans(true)];
 }
 
 /*
- * What nobody has collected when the environment ends. Several faults cannot all be thrown from
- * here: each is given to whoever listens, or printed, and the last one is thrown. An explicit exit
- * code does not give way to that, so it is set.
+ * What nobody has collected when the environment ends goes to whoever listens: what is thrown from
+ * here is thrown out of process.exit(), which an error that somebody hears would then undo. Where
+ * nobody listens, several faults cannot all be thrown: each but the last is printed. An explicit
+ * exit code does not give way to an error, so it is set.
  */
 function lookAtTheEnd(): void {
-  const untold = collectAll();
-  if (untold.length === 0) return;
-  const last = untold.pop();
-  const listeners = process.listeners("uncaughtException");
-  if (listeners.length === 0) process.exitCode = 1;
-  for (const error of untold) {
-    const fault = error instanceof Error ? error : new Error(String(error));
-    for (const listener of listeners) listener(fault, "uncaughtException");
-    if (listeners.length === 0) process.stderr.write(`${fault.stack}\n`);
+  const untold = collectAll().map((error) =>
+    error instanceof Error ? error : new Error(String(error)),
+  );
+  const listeners = uncaughtListeners();
+  for (const error of listeners.length > 0 ? untold : []) {
+    for (const listener of listeners) listener(error, "uncaughtException");
   }
+  const last = untold.pop();
+  if (last === undefined || listeners.length > 0) return;
+  process.exitCode = 1;
+  for (const error of untold) process.stderr.write(`${error.stack}\n`);
   throw last;
 }
 

@@ -50,6 +50,38 @@ test("a fault at the very end is told to process.on(uncaughtException)", async (
   assert.deepEqual({ signal, stdout }, { signal: null, stdout: "ERR_MEMMAP_FAULT" });
 });
 
+/* What keeps the event loop busy would keep a program that did not end. */
+const busy = `
+  setInterval(() => {}, 1000);
+  setTimeout(() => {
+    ${fault}
+    process.exit(3);
+  }, 0);`;
+
+test("process.exit() ends a program that listens to its last fault", async (t) => {
+  const code = `
+    process.on("uncaughtException", (error) => fs.writeSync(1, error.code));
+    ${busy}`;
+  const { code: exit, signal, stdout } = await runProgram(t, code, { timeoutMs: 10_000 });
+  assert.deepEqual({ exit, signal, stdout }, { exit: 3, signal: null, stdout: "ERR_MEMMAP_FAULT" });
+});
+
+test("process.exit() ends a worker that listens to its last fault", async (t) => {
+  const code = `
+    if (isMainThread) {
+      const worker = new Worker(new URL(import.meta.url), { argv: [folder], workerData: "worker" });
+      worker.on("exit", (exit) => fs.writeSync(1, " " + exit));
+    } else {
+      process.on("uncaughtException", (error) => fs.writeSync(1, error.code));
+      ${busy}
+    }`;
+  const { code: exit, signal, stdout } = await runProgram(t, code, { timeoutMs: 10_000 });
+  assert.deepEqual(
+    { exit, signal, stdout },
+    { exit: 0, signal: null, stdout: "ERR_MEMMAP_FAULT 3" },
+  );
+});
+
 test("a fault of a mapping that is collected right before process.exit() is told", async (t) => {
   const code = `
     const collect = globalThis.Bun === undefined ? globalThis.gc : () => globalThis.Bun.gc(true);
