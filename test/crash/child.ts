@@ -6,10 +6,9 @@
 // is the number of cells to leave out at the beginning: those that were over, or fatal, when an
 // earlier child died.
 
-import { closeSync, openSync, statfsSync, unlinkSync, writeFileSync, writeSync } from "node:fs";
-import { join } from "node:path";
 import { runHere } from "./here.js";
 import { abuses, cellsOf, exclusionOf, stages, workerStages } from "./matrix.js";
+import { fillUp, makeKit } from "./place.js";
 import { neighboursDone, openReport } from "./report.js";
 import { runThere } from "./there.js";
 import { runtimes } from "./way.js";
@@ -22,24 +21,6 @@ function member<T extends string>(list: readonly T[], value: string | undefined)
   return found;
 }
 
-/* More than the tmpfs of this abuse has. */
-const freeBytesMax = 64 * 2 ** 20;
-
-/* Takes every free page of a small file system. A large one is somebody's disk: this program was
-   started by hand, without the tmpfs that its parent mounts. */
-function fillUp(folder: string): void {
-  const { bavail, bsize } = statfsSync(folder);
-  if (bavail * bsize > freeBytesMax) throw new Error(`${folder} is no small file system`);
-  const fd = openSync(join(folder, `filler-${process.pid}`), "w");
-  try {
-    for (;;) writeSync(fd, Buffer.alloc(65_536));
-  } catch (error) {
-    if (!(error instanceof Error) || Reflect.get(error, "code") !== "ENOSPC") throw error;
-  } finally {
-    closeSync(fd);
-  }
-}
-
 const [, , stageName, abuseName, folder = "", runtimeName, skipped, work = ""] = process.argv;
 openReport(work);
 const stage = member(stages, stageName);
@@ -49,14 +30,7 @@ const cells = cellsOf(stage, abuse)
   .filter((cell) => exclusionOf(cell, runtime) === undefined)
   .slice(Number(skipped));
 
-const scratch = join(work, `scratch-${process.pid}`);
-writeFileSync(scratch, Buffer.alloc(8192, 0x42));
-const kit = {
-  heap: new Uint8Array(8192).fill(0x41),
-  folder: work,
-  fd: openSync(scratch, "r+"),
-};
-unlinkSync(scratch);
+const kit = makeKit(work);
 warmUp();
 const wasm = makeWasm();
 if (!trapWorks(wasm)) throw new Error("WebAssembly does not trap before anything is mapped");

@@ -3,8 +3,8 @@
 // all of them.
 
 import type { Mapping } from "memmap";
-import { type Cell, expectationOf } from "./matrix.js";
-import { judge, type Outcome, type SeenFault, seen, touch, touchNow } from "./outcome.js";
+import { type Cell, expectationOf, mayWrite } from "./matrix.js";
+import { judge, type SeenFault, seen } from "./outcome.js";
 import { atCell, cellDone } from "./report.js";
 import {
   closeOrRefuse,
@@ -17,6 +17,7 @@ import {
   type Scene,
   windowOf,
 } from "./scene.js";
+import { type Outcome, touch, touchNow } from "./touch.js";
 import { call, type Kit } from "./way.js";
 
 /** A cell that is ready to be touched. */
@@ -182,13 +183,6 @@ async function faultsOf(prepared: Prepared, outcome: Outcome): Promise<SeenFault
   return prepared.faults();
 }
 
-/** Whether writes may have reached the file. */
-export function mayWrite(cell: Cell): boolean {
-  const { stage, abuse } = cell;
-  if (abuse === "read-only" || abuse === "none" || stage === "closed") return false;
-  return abuse !== "close" || expectationOf(cell).promised === "sound";
-}
-
 /* Faults that were thrown by check() are not there a second time. */
 function toldAgain({ cell, faults }: Prepared): string | undefined {
   const asks = cell.stage !== "pinned" && cell.stage !== "dropped";
@@ -227,7 +221,7 @@ export async function runHere(cells: readonly Cell[], setting: Setting): Promise
     atCell(one.cell.way.name);
     const running = touch(one.run);
     if (one.cell.abuse === "close-meanwhile") one.meanwhile();
-    const outcome = await running;
+    const { outcome } = await running;
     await touch(one.runOld);
     finish(one, outcome, await faultsOf(one, outcome));
   }
@@ -242,7 +236,7 @@ function runAtExit(prepared: readonly Prepared[]): readonly Place[] {
   process.on("exit", () => {
     for (const one of rest ?? []) {
       atCell(one.cell.way.name);
-      const outcome = touchNow(one.run);
+      const { outcome } = touchNow(one.run);
       finish(one, outcome, one.faults());
     }
   });

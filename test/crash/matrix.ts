@@ -139,6 +139,13 @@ export function expectationOf(cell: Cell): Expectation {
     : { promised: "alive", reason };
 }
 
+/** Whether writes may have reached the file. */
+export function mayWrite(cell: Cell): boolean {
+  const { stage, abuse } = cell;
+  if (abuse === "read-only" || abuse === "none" || stage === "closed") return false;
+  return abuse !== "close" || expectationOf(cell).promised === "sound";
+}
+
 /** A reason not to run some cells on some runtimes. */
 interface Exclusion {
   readonly reason: string;

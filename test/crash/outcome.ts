@@ -3,6 +3,7 @@
 
 import { FaultError, type FaultReason } from "memmap";
 import { type Cell, type Expectation, expectationOf } from "./matrix.js";
+import { isEndless, isKernelAnswer, type Outcome } from "./touch.js";
 
 /** A FaultError as plain data. */
 export interface SeenFault {
@@ -13,64 +14,11 @@ export interface SeenFault {
   readonly address: bigint;
 }
 
-/** What the touch itself gave: an error, or a number where it counts bytes. */
-export interface Outcome {
-  readonly error: string | undefined;
-  readonly code: string | undefined;
-  readonly count: number | undefined;
-}
-
 /** A fault as plain data; what is none is a failure of the test. */
 export function seen(error: unknown): SeenFault {
   if (!(error instanceof FaultError)) throw error;
   const { reason, access, byteOffset, count, address } = error;
   return { reason, access, byteOffset, count, address };
-}
-
-function describe(error: unknown): Outcome {
-  if (!(error instanceof Error)) return { error: String(error), code: undefined, count: undefined };
-  const code: unknown = Reflect.get(error, "code");
-  const isBadAddress = code === "EFAULT" || /EFAULT|bad address/i.test(error.message);
-  return {
-    error: `${error.name}: ${error.message}`,
-    code: isBadAddress ? "EFAULT" : typeof code === "string" ? code : undefined,
-    count: undefined,
-  };
-}
-
-function numberOf(value: unknown): Outcome {
-  const count = typeof value === "number" ? value : undefined;
-  return { error: undefined, code: undefined, count };
-}
-
-/** Touches, and tells what came of it. */
-export function touchNow(run: () => unknown): Outcome {
-  try {
-    return numberOf(run());
-  } catch (error) {
-    return describe(error);
-  }
-}
-
-/* Longer than any touch takes; one that does not end is a finding, not a hanging test. */
-const touchMsMax = 10_000;
-const endless = "it did not end";
-
-/** Touches, and tells what came of it when all of it is over. */
-export async function touch(run: () => unknown): Promise<Outcome> {
-  let timer: NodeJS.Timeout | undefined;
-  try {
-    const result = run();
-    if (!(result instanceof Promise)) return numberOf(result);
-    const late = new Promise((_, reject) => {
-      timer = setTimeout(() => reject(new Error(endless)), touchMsMax);
-    });
-    return numberOf(await Promise.race([result, late]));
-  } catch (error) {
-    return describe(error);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 export interface Evidence {
@@ -109,12 +57,6 @@ function isRefused({ stage }: Cell, { outcome }: Evidence): boolean {
   return stage === "shared" && (outcome.error?.startsWith("TypeError") ?? false);
 }
 
-/* The runtime's system call says that it could not reach all of the memory. */
-function isKernelAnswer({ outcome, windowLength }: Evidence): boolean {
-  const { code, count } = outcome;
-  return code === "EFAULT" || (count !== undefined && count < windowLength);
-}
-
 /** What is wrong with a cell; undefined when nothing is. */
 export function judge(cell: Cell, evidence: Evidence): string | undefined {
   const expected = expectationOf(cell);
@@ -122,14 +64,16 @@ export function judge(cell: Cell, evidence: Evidence): string | undefined {
   const isTold = faults.length > 0;
   const wrong = wrongFault(cell, expected, evidence);
   if (wrong !== undefined) return wrong;
-  if (outcome.error?.endsWith(endless) === true) return endless;
+  if (isEndless(outcome)) return outcome.error;
   if (isRefused(cell, evidence)) return undefined;
   switch (expected.promised) {
     case "fault":
       if (!isTold) return `no FaultError (${outcome.error ?? "and no error"})`;
       return outcome.error;
     case "kernel":
-      return isTold || isKernelAnswer(evidence) ? undefined : (outcome.error ?? "nothing is told");
+      return isTold || isKernelAnswer(outcome, evidence.windowLength)
+        ? undefined
+        : (outcome.error ?? "nothing is told");
     case "sound":
       return isTold ? "a FaultError where nothing is wrong" : outcome.error;
     case "empty":

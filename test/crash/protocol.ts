@@ -2,7 +2,8 @@
 
 import type { MappingHandle } from "memmap";
 import type { Abuse } from "./matrix.js";
-import type { Outcome, SeenFault } from "./outcome.js";
+import type { SeenFault } from "./outcome.js";
+import type { Outcome } from "./touch.js";
 
 /** One cell as the worker gets it: memory in one of three forms. */
 export interface Task {

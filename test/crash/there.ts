@@ -2,12 +2,13 @@
 // worker-exiting, worker-terminated.
 
 import { Worker } from "node:worker_threads";
-import { allUncaught, checked, listenForUncaught, mayWrite, type Setting, turn } from "./here.js";
-import { type Cell, expectationOf } from "./matrix.js";
-import { judge, type Outcome, type SeenFault } from "./outcome.js";
+import { allUncaught, checked, listenForUncaught, type Setting, turn } from "./here.js";
+import { type Cell, expectationOf, mayWrite } from "./matrix.js";
+import { judge, type SeenFault } from "./outcome.js";
 import type { Answer, Command, Orders, Task } from "./protocol.js";
 import { atCell, cellDone } from "./report.js";
 import { closeOrRefuse, commit, damage, makeScene, type Scene } from "./scene.js";
+import type { Outcome } from "./touch.js";
 import { call } from "./way.js";
 
 interface Prepared {

@@ -13,6 +13,9 @@ export const runtimes = [
 ] as const;
 export type Runtime = (typeof runtimes)[number];
 
+/** The size of a page, for which the ways are written. */
+export const pageSize = 4096;
+
 /** The byte that fills each file before it is touched. */
 export const content = 5;
 

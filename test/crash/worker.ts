@@ -2,16 +2,17 @@
 // each cell when told, or all of them while it exits, or all of them over and over until it is
 // terminated.
 
-import { closeSync, openSync, unlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { parentPort, threadId, workerData } from "node:worker_threads";
+import { closeSync } from "node:fs";
+import { parentPort, workerData } from "node:worker_threads";
 import { attachMapping, type Mapping } from "memmap";
 import { checked } from "./here.js";
-import { type SeenFault, seen, touch, touchNow } from "./outcome.js";
+import { type SeenFault, seen } from "./outcome.js";
+import { makeKit, windowLength } from "./place.js";
 import type { Answer, Command, Orders, Task } from "./protocol.js";
 import { atCell, openReport } from "./report.js";
-import { forbid, windowLength } from "./scene.js";
-import type { Kit, Way } from "./way.js";
+import { forbid } from "./scene.js";
+import { touch, touchNow } from "./touch.js";
+import type { Way } from "./way.js";
 import { wayNamed } from "./ways.js";
 import { warmUp } from "./ways-loops.js";
 
@@ -24,16 +25,8 @@ interface Ready {
 
 const orders: Orders = workerData;
 
-function makeKit(): Kit {
-  const path = join(orders.folder, `worker-${process.pid}-${threadId}`);
-  writeFileSync(path, Buffer.alloc(windowLength, 0x42));
-  const fd = openSync(path, "r+");
-  unlinkSync(path);
-  return { heap: new Uint8Array(windowLength).fill(0x41), folder: orders.folder, fd };
-}
-
 openReport(orders.folder);
-const kit = makeKit();
+const kit = makeKit(orders.folder);
 let tasks: readonly Ready[] = [];
 warmUp();
 
@@ -61,7 +54,7 @@ function answer(message: Answer): void {
 async function runOne(index: number): Promise<void> {
   const task = tasks[index];
   if (task === undefined) throw new Error(`no task ${index}`);
-  const outcome = await touch(task.run);
+  const { outcome } = await touch(task.run);
   if (task.mapping !== undefined) task.told.push(...checked(task.mapping));
   answer({ kind: "done", index, outcome, faults: task.told });
 }
