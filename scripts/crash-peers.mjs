@@ -1,132 +1,224 @@
-// Does the same things to the memory of memmap and of its peers, each in a process of its own, and
-// prints what became of them as a table. Run by hand; the table in docs/safety.md comes from here.
+// Runs the crash matrix with memmap and with its peers, cell by cell, and prints what became of
+// them:
 //
-//     node scripts/crash-peers.mjs
+//     node scripts/build.mjs --tests && node scripts/crash-peers.mjs [OPTION]... [NAME]...
 //
-// The peers are installed into a temporary folder. A full disk needs root, to mount a small tmpfs.
+// NAME is a part of a library's name; all of them run without one. The peers are installed into a
+// temporary folder. --write replaces the tables of docs/safety.md. --minutes=N begins nothing after
+// so long: the passes take some ways of every kind each, and what is left is counted as not run.
+// --keep=FILE holds what is finished, and another run goes on from there. A full disk needs root,
+// to mount a small tmpfs. A cell that kills its process costs a process: all of it takes an hour of
+// one processor.
 
 import { spawnSync } from "node:child_process";
 import {
+  appendFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
   rmSync,
-  truncateSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { availableParallelism, tmpdir } from "node:os";
+import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 import { runtimePath } from "./runtimes.mjs";
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const PACKAGES = ["@riaskov/mmap-io@1.4.3", "koffi@3.3.4"];
+const PACKAGES = { "@riaskov/mmap-io": "1.4.3", koffi: "3.3.4" };
 
-const ABUSES = {
-  truncate: "the file is truncated; a lost page is read",
-  "truncate-zlib": "the same, by a thread of the runtime (Python: by crc32)",
-  "read-only": "memory that may only be read is written",
-  none: "memory without any permission is read",
-  unmapped: "memory is read after it was unmapped",
-  alias: "the same, when other memory was mapped since",
-  "disk-full": "a hole of a file on a full disk is written",
-  "huge-pool": "a huge page is touched when there is none",
-};
+/** How many groups of cells run at a time. */
+const CONCURRENCY = Math.min(2, availableParallelism());
+
+/** In how many passes a library that dies is gone through, each with other ways of touching. */
+const PASSES = 8;
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const { values, positionals } = parseArgs({
+  options: {
+    write: { type: "boolean", default: false },
+    keep: { type: "string" },
+    minutes: { type: "string" },
+  },
+  allowPositionals: true,
+});
+const compiled = (path) => import(join(root, "out", path));
+const { abuses, stages, workerStages } = await compiled("test/crash/matrix.js");
+const { hugePagesInPool } = await compiled("test/crash/run.js");
+const { takePower } = await compiled("test/helpers/root-powers.js");
+const { withPart } = await compiled("test/cases/counts.js");
+const { runGroup, unrun, waysOf } = await compiled("bench/peers/run.js");
+const { runPython } = await compiled("bench/peers/python.js");
+const { section } = await compiled("bench/peers/tables.js");
 
 const work = mkdtempSync(join(tmpdir(), "memmap-peers-"));
-const disk = join(work, "disk");
+const end = Date.now() + Number(values.minutes ?? Number.POSITIVE_INFINITY) * 60_000;
 try {
-  const peers = listPeers(install());
-  const hasDisk = mountDisk();
-  const rows = Object.entries(ABUSES).map(([abuse, what]) => [
-    what,
-    ...peers.map((peer) => (abuse === "disk-full" && !hasDisk ? "not run" : outcome(peer, abuse))),
-  ]);
-  const heads = ["", ...peers.map(({ title }) => title)];
-  for (const row of [heads, heads.map(() => "---"), ...rows]) console.log(`| ${row.join(" | ")} |`);
+  const peers = listPeers().filter(({ title }) => isWanted(title));
+  const parts = readKept();
+  const jobs = listJobs(peers);
+  const waiting = jobs.filter((job) => !isDone(job, parts));
+  await Promise.all(Array.from({ length: CONCURRENCY }, () => runJobs(waiting, parts)));
+  const columns = peers.map(({ title }) => columnOf(title, jobs, parts));
+  const text = section(columns);
+  console.log(text);
+  if (values.write) {
+    const document = join(root, "docs/safety.md");
+    writeFileSync(document, withPart(readFileSync(document, "utf8"), "peers", text));
+  }
+  const own = columns.find(({ title }) => title.includes("memmap"));
+  const bad = own?.results.filter(({ verdict }) => /^(?:wrong|SIG|abort|hung)/.test(verdict)) ?? [];
+  for (const { stage, abuse, way, verdict } of bad) {
+    console.error(`memmap: ${stage}, ${abuse}, ${way}: ${verdict}`);
+    process.exitCode = 1;
+  }
 } finally {
-  spawnSync("umount", [disk]);
   rmSync(work, { recursive: true, force: true });
 }
 
-/** Installs the peers and returns which of them can be loaded by this Node. */
-function install() {
-  writeFileSync(join(work, "package.json"), '{ "private": true }\n');
-  const args = ["install", "--prefix", work, "--no-audit", "--no-fund", ...PACKAGES];
-  spawnSync("npm", args, { cwd: work, stdio: ["ignore", "ignore", "inherit"] });
-  const canLoad = (name) => {
-    const code = `require(${JSON.stringify(name)})`;
-    return spawnSync(process.execPath, ["-e", code], { cwd: work }).status === 0;
-  };
-  return ["@riaskov/mmap-io", "koffi"].filter(canLoad);
+function isWanted(title) {
+  return positionals.length === 0 || positionals.some((name) => title.includes(name));
+}
+
+/** All parts of the work: first those that take some of all ways, and what costs a thread last. */
+function listJobs(peers) {
+  const ordered = [...stages].sort((a, b) => workerStages.includes(a) - workerStages.includes(b));
+  return Array.from({ length: PASSES }, (_, index) =>
+    ordered.flatMap((stage) =>
+      abuses.flatMap((abuse) =>
+        peers
+          .filter(({ passes }) => index < passes)
+          .map((peer) => ({ peer, stage, abuse, pass: { index, count: peer.passes } })),
+      ),
+    ),
+  ).flat();
+}
+
+/** What was found of a part. */
+function partOf({ peer, stage, abuse, pass }, parts) {
+  return parts.find(
+    (part) =>
+      part.title === peer.title &&
+      part.stage === stage &&
+      part.abuse === abuse &&
+      part.pass === pass.index,
+  );
+}
+
+function isDone(job, parts) {
+  return partOf(job, parts) !== undefined;
+}
+
+/** The finished parts of an earlier run. */
+function readKept() {
+  if (values.keep === undefined || !existsSync(values.keep)) return [];
+  const lines = readFileSync(values.keep, "utf8").split("\n").slice(0, -1);
+  return lines.map((line) => JSON.parse(line));
+}
+
+function columnOf(title, jobs, parts) {
+  const found = jobs
+    .filter(({ peer }) => peer.title === title)
+    .map((job) => partOf(job, parts) ?? { elapsedMs: 0, results: missingOf(job) });
+  const minutes = found.reduce((sum, { elapsedMs }) => sum + elapsedMs, 0) / 60_000;
+  return { title, results: found.flatMap(({ results }) => results), minutes };
+}
+
+function missingOf({ peer, stage, abuse, pass }) {
+  if (!peer.isJavaScript) throw new Error(`${peer.title}: there was no time for it`);
+  return unrun(stage, abuse, pass);
+}
+
+/** Takes one part after the other until there is none, or no time. */
+async function runJobs(waiting, parts) {
+  for (let job = waiting.shift(); job && Date.now() < end; job = waiting.shift()) {
+    const { peer, stage, abuse, pass } = job;
+    const begin = Date.now();
+    const results = await runJob(job);
+    const elapsedMs = Date.now() - begin;
+    const part = { title: peer.title, stage, abuse, pass: pass.index, elapsedMs, results };
+    parts.push(part);
+    if (values.keep) appendFileSync(values.keep, `${JSON.stringify(part)}\n`);
+    const left = `${waiting.length} parts left`;
+    console.error(`${peer.title}: ${stage}, ${abuse}: ${results.length} cells, ${left}`);
+  }
+}
+
+/** Runs one stage and abuse in a folder of its own, with what the abuse needs of the machine. */
+async function runJob({ peer, stage, abuse, pass }) {
+  const own = mkdtempSync(join(work, "job-"));
+  const folders = { folder: join(own, "place"), work: own };
+  mkdirSync(folders.folder);
+  const undo = [() => rmSync(own, { recursive: true, force: true })];
+  try {
+    if (abuse === "disk-full") {
+      mount(folders.folder);
+      undo.unshift(() => spawnSync("umount", [folders.folder]));
+    }
+    if (abuse === "huge-pool") {
+      await takePower({ after: (step) => undo.unshift(step) }, "huge-pages");
+      if (hugePagesInPool() !== 0) throw new Error("the pool of huge pages is not empty");
+    }
+    const only = peer.isJavaScript ? waysOf(stage, abuse, pass) : undefined;
+    return await peer.run({ stage, abuse, only }, folders);
+  } finally {
+    for (const step of undo) step();
+  }
+}
+
+function mount(folder) {
+  const args = ["-t", "tmpfs", "-o", "size=1m", "none", folder];
+  const { status, stderr } = spawnSync("mount", args, { encoding: "utf8" });
+  if (status !== 0) throw new Error(`a full disk cannot be mounted: ${stderr}`);
 }
 
 /** Each library with the runtime that has it. */
-function listPeers(installed) {
-  const node = process.execPath;
-  const nodeTitle = `Node ${process.versions.node}`;
-  const versionOf = (name) => {
-    const file = join(work, "node_modules", name, "package.json");
-    return existsSync(file) ? JSON.parse(readFileSync(file, "utf8")).version : "not installed";
+function listPeers() {
+  const node = runtimePath("node-22");
+  install(node);
+  const versionOf = (binary) =>
+    spawnSync(binary, ["--version"], { encoding: "utf8" })
+      .stdout.trim()
+      .replace(/^v|^Python /, "");
+  const on = (runtime) => {
+    const binary = runtimePath(runtime);
+    const name = runtime === "bun" ? "Bun" : "Node";
+    return { runtime, binary, installed: work, system: `${name} ${versionOf(binary)}` };
   };
-  const fromNpm = ["@riaskov/mmap-io", "koffi"].map((library) => ({
-    library,
-    runtime: installed.includes(library) ? node : undefined,
-    title: `${library} ${versionOf(library)} (${nodeTitle})`,
-  }));
-  const [bun, node26] = ["bun", "node-26"].map(runtimePath);
-  const say = (path) =>
-    spawnSync(path, ["--version"], { encoding: "utf8" }).stdout.trim().replace(/^v/, "");
-  const python = spawnSync("python3", ["--version"], { encoding: "utf8" });
+  const title = (name, { system }) => `${name} (${system})`;
+  const peer = (driver, name, place) => ({
+    title: title(name, place),
+    passes: driver === "memmap" ? 1 : PASSES,
+    isJavaScript: true,
+    run: (group, folders) => runGroup({ driver, ...place }, group, folders),
+  });
+  const fromNpm = Object.entries(PACKAGES).map(([name, version]) =>
+    peer(name, `${name} ${version}`, on("node-22")),
+  );
+  const python =
+    spawnSync("python3", ["--version"]).status === 0 ? versionOf("python3") : undefined;
   return [
-    { library: "memmap", runtime: node, title: `**memmap** (${nodeTitle})` },
-    { library: "memmap", runtime: bun, title: `**memmap** (Bun ${say(bun)})` },
+    peer("memmap", "**memmap**", on("node-22")),
     ...fromNpm,
-    { library: "Bun.mmap", runtime: bun, title: `Bun.mmap (${say(bun)})` },
-    { library: "node:ffi", runtime: node26, title: `node:ffi (Node ${say(node26)})` },
-    ...(python.status === 0
-      ? [{ library: "python", runtime: "python3", title: `mmap (${python.stdout.trim()})` }]
-      : []),
+    peer("node:ffi", "node:ffi", on("node-26")),
+    peer("Bun.mmap", "Bun.mmap", on("bun")),
+    ...(python ? [{ title: `mmap (Python ${python})`, passes: 1, run: runPython }] : []),
   ];
 }
 
-/** Mounts a file system that is full but for the files without pages. */
-function mountDisk() {
-  mkdirSync(disk);
-  return spawnSync("mount", ["-t", "tmpfs", "-o", "size=1m", "none", disk]).status === 0;
-}
-
-/** Makes the file that is abused. */
-function makeFile(abuse) {
-  if (abuse !== "disk-full") {
-    const path = join(work, "data.bin");
-    writeFileSync(path, Buffer.alloc(8 * 4096, 5));
-    return path;
-  }
-  const path = join(disk, "data.bin");
-  rmSync(join(disk, "filler"), { force: true });
-  writeFileSync(path, "");
-  truncateSync(path, 8 * 4096);
-  spawnSync("dd", ["if=/dev/zero", `of=${join(disk, "filler")}`, "bs=4096"], { stdio: "ignore" });
-  return path;
-}
-
-/** What became of a process that did it. */
-function outcome({ library, runtime }, abuse) {
-  if (runtime === undefined) return "does not install";
-  const path = makeFile(abuse);
-  const folder = join(root, "bench/peers");
-  const args =
-    library === "python"
-      ? [join(folder, "abuse.py"), abuse, path]
-      : [join(folder, "abuse.mjs"), library, abuse, path, work];
-  const { status, signal, stdout } = spawnSync(runtime, args, {
-    encoding: "utf8",
-    timeout: 60_000,
-    env: { ...process.env, NODE_NO_WARNINGS: "1" },
+/** Installs the peers for a Node, whose own headers are used where one is built from source. */
+function install(node) {
+  writeFileSync(join(work, "package.json"), '{ "private": true }\n');
+  const wanted = Object.entries(PACKAGES).map(([name, version]) => `${name}@${version}`);
+  const { status } = spawnSync("npm", ["install", "--no-audit", "--no-fund", ...wanted], {
+    cwd: work,
+    stdio: ["ignore", "ignore", "inherit"],
+    env: {
+      ...process.env,
+      PATH: [dirname(node), process.env.PATH].join(delimiter),
+      npm_config_nodedir: dirname(dirname(node)),
+    },
   });
-  if (signal !== null) return `**killed by ${signal}**`;
-  if (status !== 0) return `**ended with code ${status}**`;
-  return stdout.trim();
+  if (status !== 0) throw new Error("npm could not install the peers");
 }
