@@ -32,7 +32,7 @@ const PACKAGES = { "@riaskov/mmap-io": "1.4.3", koffi: "3.3.4" };
 const CONCURRENCY = Math.min(2, availableParallelism());
 
 /** In how many passes a library that dies is gone through, each with other ways of touching. */
-const PASSES = 8;
+const PASSES = 24;
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const { values, positionals } = parseArgs({
@@ -81,18 +81,30 @@ function isWanted(title) {
   return positionals.length === 0 || positionals.some((name) => title.includes(name));
 }
 
-/** All parts of the work: first those that take some of all ways, and what costs a thread last. */
-function listJobs(peers) {
+/**
+ * All parts of the work, pass by pass: first the libraries that need but one, and within a pass,
+ * what costs a thread last.
+ */
+function listJobs(all) {
   const ordered = [...stages].sort((a, b) => workerStages.includes(a) - workerStages.includes(b));
-  return Array.from({ length: PASSES }, (_, index) =>
+  const inPass = (some, index) =>
     ordered.flatMap((stage) =>
       abuses.flatMap((abuse) =>
-        peers
-          .filter(({ passes }) => index < passes)
-          .map((peer) => ({ peer, stage, abuse, pass: { index, count: peer.passes } })),
+        some.map((peer) => ({ peer, stage, abuse, pass: { index, count: peer.passes } })),
       ),
+    );
+  return [
+    ...inPass(
+      all.filter(({ passes }) => passes === 1),
+      0,
     ),
-  ).flat();
+    ...Array.from({ length: PASSES }, (_, index) =>
+      inPass(
+        all.filter(({ passes }) => passes > 1),
+        index,
+      ),
+    ).flat(),
+  ];
 }
 
 /** What was found of a part. */
