@@ -139,7 +139,7 @@ function columnOf(title, jobs, parts) {
 
 function missingOf({ peer, stage, abuse, pass }) {
   if (!peer.isJavaScript) throw new Error(`${peer.title}: there was no time for it`);
-  return unrun(stage, abuse, pass);
+  return peer.unrun({ stage, abuse, pass });
 }
 
 /** Takes one part after the other until there is none, or no time. */
@@ -204,6 +204,7 @@ function listPeers() {
     passes: driver === "memmap" ? 1 : PASSES,
     isJavaScript: true,
     run: (group, folders) => runGroup({ driver, ...place }, group, folders),
+    unrun: (group) => unrun({ driver, ...place }, group),
   });
   const fromNpm = Object.entries(PACKAGES).map(([name, version]) =>
     peer(name, `${name} ${version}`, on("node-22")),

@@ -57,8 +57,16 @@ function whyNot(peer: Peer, cell: Cell): string | undefined {
  * The cells of one stage and abuse that there was no time for: each has its place in one of several
  * passes, so that a run that is stopped has taken some ways of every kind.
  */
-export function unrun(stage: Stage, abuse: Abuse, pass: Pass): readonly Result[] {
-  return waysOf(stage, abuse, pass).map((way) => ({ stage, abuse, way, verdict: "unrun" }));
+export function unrun(
+  peer: Peer,
+  { stage, abuse, pass }: { stage: Stage; abuse: Abuse; pass: Pass },
+): readonly Result[] {
+  const names = waysOf(stage, abuse, pass);
+  const cells = cellsOf(stage, abuse).filter(({ way }) => names.includes(way.name));
+  return cells.map((cell) => {
+    const reason = whyNot(peer, cell);
+    return { stage, abuse, way: cell.way.name, verdict: reason ? "cannot" : "unrun", reason };
+  });
 }
 
 /** One of several passes, from 0. */
