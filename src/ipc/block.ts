@@ -37,7 +37,7 @@ export interface Task<T> {
   value: number;
   /** Tries; undefined when it must wait. */
   attempt(stage: Stage): T | undefined;
-  /** Called when the task ends without success after it has slept: passes on what it was told. */
+  /** Called when the task ends without success: passes on what it was told, leaves what it has. */
   giveUp(): void;
   /** How often to try before a synchronous sleep. */
   readonly spins?: number | undefined;
@@ -96,14 +96,14 @@ export function readLimits(options: BlockOptions | undefined): Limits {
 /** Waits on this thread until a task succeeds. */
 export function blockSync<T>(task: Task<T>, timeoutMs: number): T {
   const spins = timeoutMs === 0 ? 0 : (task.spins ?? spinsOfLock);
-  for (let i = 0; i < spins; i += 1) {
-    const value = task.attempt("spin");
-    if (value !== undefined) return value;
-    relax();
-  }
   const end = performance.now() + timeoutMs;
   let stage: Stage = timeoutMs === 0 ? "look" : "park";
   try {
+    for (let i = 0; i < spins; i += 1) {
+      const value = task.attempt("spin");
+      if (value !== undefined) return value;
+      relax();
+    }
     for (let slices = 0; ; slices += 1) {
       const value = task.attempt(stage);
       if (value !== undefined) return value;
@@ -157,10 +157,10 @@ export async function block<T>(task: Task<T>, limits: Limits): Promise<T> {
   const { timeoutMs, signal } = limits;
   signal?.throwIfAborted();
   const end = performance.now() + timeoutMs;
-  const soon = task.attempt("spin") ?? (timeoutMs > 0 ? await spin(task, signal) : undefined);
-  if (soon !== undefined) return soon;
   let stage: Stage = timeoutMs === 0 ? "look" : "park";
   try {
+    const soon = task.attempt("spin") ?? (timeoutMs > 0 ? await spin(task, signal) : undefined);
+    if (soon !== undefined) return soon;
     for (let slices = 0; ; slices += 1) {
       const value = task.attempt(stage);
       if (value !== undefined) return value;
