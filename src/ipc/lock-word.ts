@@ -11,6 +11,7 @@
  *     id                         held by that thread
  *     id + waiters               the same, and somebody sleeps until it is released
  *     id + unrepaired            held after the death of an owner: nobody has called recover() yet
+ *     unrepaired                 the same, and nobody holds it: the next to take it has to repair
  *     all ones but the waiters   abandoned: released unrepaired, of no use until it is zeroed
  *
  * These are the bits that the kernel uses for its own robust locks (get_robust_list(2)). Thread ids
@@ -29,6 +30,11 @@ export function holderOf(word: number): number {
   return word & threadMask;
 }
 
+/** Whether nobody holds the lock; it may be unrepaired all the same. */
+export function isFree(word: number): boolean {
+  return holderOf(word) === 0;
+}
+
 /** Whether the lock is of no use any more. */
 export function isAbandoned(word: number): boolean {
   return (word & ~waiters) === abandoned;
@@ -39,13 +45,16 @@ export function isUnrepaired(word: number): boolean {
   return (word & unrepaired) !== 0;
 }
 
-/** Takes a free lock; `others` says whether somebody else may be asleep. */
-export function take(words: Int32Array, index: number, { thread, others }: Taker): boolean {
-  return Atomics.compareExchange(words, index, 0, others ? thread | waiters : thread) === 0;
+/** Takes a lock that is free in the state `word`; false when that has changed. */
+export function take(words: Int32Array, index: number, taker: Taker): boolean {
+  const { word, thread, others } = taker;
+  const next = word | thread | (others ? waiters : 0);
+  return Atomics.compareExchange(words, index, word, next) === word;
 }
 
-/** Who takes a lock. */
+/** Who takes a lock, in which state. */
 export interface Taker {
+  readonly word: number;
   readonly thread: number;
   /** The taker has slept, so it cannot know whether it was the only one. */
   readonly others: boolean;
@@ -70,6 +79,11 @@ export interface Seizure {
   readonly thread: number;
 }
 
+/** Takes a lock from an owner that is dead, and leaves it free and unrepaired. */
+export function orphan(words: Int32Array, index: number, word: number): boolean {
+  return Atomics.compareExchange(words, index, word, unrepaired) === word;
+}
+
 /** What was left by a dead owner is repaired. */
 export function markRepaired(words: Int32Array, index: number): void {
   Atomics.and(words, index, ~unrepaired);
@@ -78,13 +92,21 @@ export function markRepaired(words: Int32Array, index: number): void {
 /** How many must be woken after a release; undefined when the lock was not the thread's. */
 export type Released = "none" | "one" | "all" | undefined;
 
+/** What becomes of an unrepaired lock: it is abandoned, or stays as it was found. */
+export type Ending = "abandon" | "keep";
+
 /** Gives a lock back that a thread holds. */
-export function giveBack(words: Int32Array, index: number, thread: number): Released {
+export function giveBack(
+  words: Int32Array,
+  index: number,
+  { thread, ending }: { readonly thread: number; readonly ending: Ending },
+): Released {
   if (Atomics.compareExchange(words, index, thread, 0) === thread) return "none";
+  const left = ending === "abandon" ? abandoned : unrepaired;
   for (;;) {
     const word = Atomics.load(words, index);
     if (holderOf(word) !== thread) return undefined;
-    const next = isUnrepaired(word) ? abandoned : 0;
+    const next = isUnrepaired(word) ? left : 0;
     if (Atomics.compareExchange(words, index, word, next) !== word) continue;
     if (next === abandoned) return "all";
     return (word & waiters) === 0 ? "none" : "one";

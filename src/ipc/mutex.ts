@@ -218,6 +218,6 @@ export class Mutex {
   }
 
   #take(): LockGuard | undefined {
-    return this.#hold.word.tryTake(false) ? this.#hold.guard("whole") : undefined;
+    return this.#hold.word.tryTake() ? this.#hold.guard("whole") : undefined;
   }
 }

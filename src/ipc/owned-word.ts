@@ -16,11 +16,14 @@ import { errnoOf, systemError } from "../failure.js";
 import type { Stage } from "./block.js";
 import {
   announce,
+  type Ending,
   giveBack,
   holderOf,
   isAbandoned,
+  isFree,
   isUnrepaired,
   markRepaired,
+  orphan,
   seize,
   take,
 } from "./lock-word.js";
@@ -38,6 +41,28 @@ export interface WordPlaces {
   readonly namespaceIndex: number;
 }
 
+/** Where the record of a thread lies: its id, and when it was started. */
+export interface RecordPlaces extends WordPlaces {
+  /** By default the word behind the id. */
+  readonly startIndex?: number;
+}
+
+/**
+ * Whether the thread of a record has died, as far as that can be told. The id and the start time
+ * must be the same before and after the kernel is asked: read while one owner follows another, they
+ * could be of two threads that live both.
+ *
+ * @param word What was found at the id's place.
+ */
+export function isRecordDead(words: Int32Array, at: RecordPlaces, word: number): boolean {
+  const { index, startIndex = index + 1 } = at;
+  const startTime = Atomics.load(words, startIndex);
+  if (Atomics.load(words, index) !== word) return false;
+  if (!canJudge(words, at.namespaceIndex, thisThread().namespace)) return false;
+  if (!isDead(holderOf(word), startTime)) return false;
+  return Atomics.load(words, startIndex) === startTime && Atomics.load(words, index) === word;
+}
+
 /** A lock word in shared memory. */
 export class OwnedWord {
   readonly #place: Place;
@@ -48,12 +73,16 @@ export class OwnedWord {
     this.#at = at;
   }
 
-  /** Takes the lock if it is free; `others` as in lock-word.ts. */
-  tryTake(others: boolean): boolean {
+  /** Takes the lock if it is free and whole: one atomic operation. */
+  tryTake(): boolean {
+    return this.#take(0, false);
+  }
+
+  #take(word: number, others: boolean): boolean {
     const { words } = this.#place;
     const { index } = this.#at;
     const thread = thisThread();
-    if (!take(words, index, { thread: thread.id, others })) return false;
+    if (!take(words, index, { word, thread: thread.id, others })) return false;
     words[index + 1] = thread.startTime;
     return true;
   }
@@ -72,14 +101,21 @@ export class OwnedWord {
   attempt(stage: Stage): Taken | Sleep | undefined {
     for (;;) {
       const word = Atomics.load(this.#place.words, this.#at.index);
-      if (word === 0 && this.tryTake(stage !== "spin")) return "whole";
-      this.requireUsable(word);
-      if (stage === "spin") return undefined;
-      if (word === 0) continue;
-      if (stage === "look" && this.#takeFromDead(word)) return "unrepaired";
-      const value = announce(this.#place.words, this.#at.index, word);
+      const taken = isFree(word) ? this.#takeFree(word, stage) : this.#takeHeld(word, stage);
+      if (taken !== undefined || stage === "spin") return taken;
+      const value = isFree(word) ? undefined : announce(this.#place.words, this.#at.index, word);
       if (value !== undefined) return { index: this.#at.index, value };
     }
+  }
+
+  #takeFree(word: number, stage: Stage): Taken | undefined {
+    if (!this.#take(word, stage !== "spin")) return undefined;
+    return isUnrepaired(word) ? "unrepaired" : "whole";
+  }
+
+  #takeHeld(word: number, stage: Stage): Taken | undefined {
+    this.requireUsable(word);
+    return stage === "look" && this.#takeFromDead(word) ? "unrepaired" : undefined;
   }
 
   /** Throws when nobody can take the lock any more. */
@@ -91,17 +127,32 @@ export class OwnedWord {
 
   /** Throws when waiting on this thread would never end, since the thread itself holds the lock. */
   requireNotOwn(): void {
-    if (this.holder !== thisThread().id) return;
+    const { id, startTime } = thisThread();
+    if (this.holder !== id) return;
+    /* A thread that died may have had the id before. */
+    const recorded = Atomics.load(this.#place.words, this.#at.index + 1);
+    if (recorded !== 0 && recorded !== startTime) return;
     const what = `Cannot wait for ${this.#place.label}, which this thread holds`;
     throw systemError(errnoOf("EDEADLK"), { syscall: "futex", what });
   }
 
   /** Whether the thread in a lock word has died, as far as that can be told. */
   isOwnerDead(word: number): boolean {
+    return isRecordDead(this.#place.words, this.#at, word);
+  }
+
+  /**
+   * Takes the lock away from a thread that has died, and wakes who waits for it; it is free then,
+   * and unrepaired.
+   */
+  orphan(word: number): boolean {
+    if (!this.isOwnerDead(word)) return false;
     const { words } = this.#place;
-    const startTime = Atomics.load(words, this.#at.index + 1);
-    if (!canJudge(words, this.#at.namespaceIndex, thisThread().namespace)) return false;
-    return isDead(holderOf(word), startTime);
+    const { index } = this.#at;
+    Atomics.store(words, index + 1, 0);
+    if (!orphan(words, index, word)) return false;
+    notify(words, index, 1);
+    return true;
   }
 
   #takeFromDead(word: number): boolean {
@@ -128,15 +179,17 @@ export class OwnedWord {
   /**
    * Gives the lock back, and wakes who sleeps.
    *
+   * @param ending Of a lock that is unrepaired: as in lock-word.ts.
    * @throws {MemmapError} `ERR_MEMMAP_CORRUPT` when the lock is no longer this thread's.
    */
-  release(): void {
+  release(ending: Ending = "abandon"): void {
     const { words } = this.#place;
     const { index } = this.#at;
     words[index + 1] = 0;
-    const wakes = giveBack(words, index, thisThread().id);
+    const wakes = giveBack(words, index, { thread: thisThread().id, ending });
     if (wakes === "none") return;
     if (wakes === undefined) {
+      this.#place.requireShared();
       const reason = "somebody has written over it";
       throw memmapError("ERR_MEMMAP_CORRUPT", `Cannot release ${this.#place.label}: ${reason}`);
     }
@@ -148,7 +201,7 @@ export class OwnedWord {
     const { words } = this.#place;
     const { index } = this.#at;
     const word = Atomics.load(words, index);
-    if (word === 0) notify(words, index, 1);
+    if (isFree(word)) notify(words, index, 1);
     else if (!isAbandoned(word)) announce(words, index, word);
   }
 }
