@@ -70,7 +70,7 @@ struct mm_slot {
   bool raw;                  /* the raw door mapped it: it never had such an object */
   bool quiet;                /* its faults are kept for who asks, and told to nobody else */
   bool closed;               /* covered: every touch is MM_FAULT_CLOSED */
-  uint8_t *states;           /* one byte a page, NULL before the first fault */
+  uint8_t *_Atomic states;   /* one byte a page, NULL before the first fault */
   uint8_t *anchor;           /* one page of the original mapping, or NULL */
   struct mm_stash *stash;    /* room for one entry a page, NULL before the first */
   size_t stashed;            /* how many entries it has */

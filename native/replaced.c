@@ -288,12 +288,13 @@ int mm_guard_remap(struct mm_slot *slot, const struct mm_remap *job) {
 }
 
 /* The first page of a range of a slot that was replaced, as bytes from the slot's base, and the
- * reason; SIZE_MAX when there is none. */
+ * reason; SIZE_MAX when there is none. Without a system call where there never was one: the list of
+ * states is made before the first page is replaced. */
 size_t mm_guard_replaced(struct mm_slot *slot, size_t offset, size_t length, unsigned *reason) {
   struct mm_guard *guard = mm_guard();
   sigset_t saved;
   size_t found = SIZE_MAX;
-  if (length == 0) return found;
+  if (length == 0 || slot->states == NULL) return found;
   mm_guard_lock(guard, &saved);
   size_t last = (offset + length - 1) / slot->page;
   for (size_t i = offset / slot->page; slot->states != NULL && i <= last; i++) {
