@@ -129,14 +129,24 @@ export interface ArrayPlace {
 
 /** The place of an Int32Array of this realm or another; a detached one has a length of 0. */
 export function asInt32Array(value: unknown, name: string): ArrayPlace {
-  const isObject = typeof value === "object" && value !== null;
-  if (isObject && tagOf.call(value) === "Int32Array") {
-    const [buffer, byteOffset] = [bufferOf.call(value), byteOffsetOf.call(value)];
-    const length = lengthOf.call(value);
-    const isPlace = typeof byteOffset === "number" && typeof length === "number";
-    if (isPlace && isBuffer(buffer)) return { buffer, byteOffset, length };
-  }
+  const place = arrayPlace(value, "Int32Array");
+  if (place !== undefined) return place;
   throw wrongType(`"${name}" must be an Int32Array, not ${describe(value)}`);
+}
+
+/** The place of bytes of this realm or another; it tells the buffer of detached ones too. */
+export function asBytesPlace(value: unknown, name: string): ArrayPlace {
+  const place = arrayPlace(value, "Uint8Array");
+  if (place !== undefined) return place;
+  throw notBytes(value, name);
+}
+
+function arrayPlace(value: unknown, tag: string): ArrayPlace | undefined {
+  if (typeof value !== "object" || value === null || tagOf.call(value) !== tag) return undefined;
+  const [buffer, byteOffset] = [bufferOf.call(value), byteOffsetOf.call(value)];
+  const length = lengthOf.call(value);
+  if (typeof byteOffset !== "number" || typeof length !== "number") return undefined;
+  return isBuffer(buffer) ? { buffer, byteOffset, length } : undefined;
 }
 
 /** A time to wait in milliseconds, fractions too; left out or `Infinity`, it never ends. */

@@ -8,7 +8,7 @@
 import type { MappingCore } from "../core.js";
 import { memmapError, outOfRange, wrongType } from "../errors.js";
 import { requireOriginal } from "../fault.js";
-import { asBytes } from "../validate.js";
+import { asBytesPlace } from "../validate.js";
 import { ownerOf } from "../watch.js";
 
 /** What a structure is called in messages, and its size in bytes, a multiple of 4. */
@@ -33,9 +33,10 @@ export class Place {
    * @throws {FaultError} When the file no longer has their page.
    */
   constructor(bytes: Uint8Array, kind: StructureKind) {
-    const { buffer, byteOffset, length } = asBytes(bytes, "bytes");
+    const { buffer, byteOffset, length } = asBytesPlace(bytes, "bytes");
     const owner = ownerOf(buffer);
     if (owner === "emptied" || owner?.closed === true) throw closed(kind, "its mapping was closed");
+    if (owner?.isCurrent(buffer) === false) throw closed(kind, "its mapping was resized");
     if (length < kind.byteLength) {
       const need = `${kind.byteLength} bytes, and there are ${length}`;
       throw outOfRange(`Cannot place a ${kind.label}: it takes ${need}`);
@@ -43,7 +44,6 @@ export class Place {
     if (owner?.sharing !== "shared") {
       throw wrongType(`"bytes" must lie in a shared mapping of memmap: nobody else could see them`);
     }
-    if (!owner.isCurrent(buffer)) throw closed(kind, "its mapping was resized");
     if (byteOffset % 4 !== 0 || owner.start % 4 !== 0) {
       throw outOfRange(`Cannot place a ${kind.label}: its address must be a multiple of 4`);
     }

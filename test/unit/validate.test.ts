@@ -7,6 +7,7 @@ import { runInNewContext } from "node:vm";
 import {
   asByteRange,
   asBytes,
+  asBytesPlace,
   asInt32Array,
   asInteger,
   asOneOf,
@@ -213,6 +214,25 @@ test("what a caller gets wrong is described without running the caller's code", 
   ];
   for (const [value, words] of described) {
     assert.throws(() => asInteger(value, "x"), hasCode(TypeError, "ERR_INVALID_ARG_TYPE", words));
+  }
+});
+
+test("asBytesPlace() tells the buffer of bytes, also of ones that are detached", () => {
+  const bytes = new Uint8Array(16).subarray(3, 9);
+  const { buffer } = bytes;
+  assert.deepEqual(asBytesPlace(bytes, "x"), { buffer, byteOffset: 3, length: 6 });
+  structuredClone(buffer, { transfer: [buffer] });
+  assert.deepEqual(asBytesPlace(bytes, "x"), { buffer, byteOffset: 0, length: 0 });
+  assert.equal(asBytesPlace(runInNewContext("new Uint8Array(5)"), "x").length, 5);
+  for (const value of [
+    undefined,
+    null,
+    {},
+    [],
+    new Int8Array(2),
+    new DataView(new ArrayBuffer(2)),
+  ]) {
+    assert.throws(() => asBytesPlace(value, "x"), TypeError);
   }
 });
 
