@@ -1,6 +1,7 @@
 /**
  * The door "memmap/ipc": names only.
  */
+export { Barrier } from "./barrier.js";
 export type { BlockOptions, BlockSyncOptions } from "./block.js";
 export { Channel } from "./channel.js";
 export type { ChannelState } from "./channel-ends.js";
@@ -12,6 +13,9 @@ export type { LockGuard } from "./guard.js";
 export type { SharedMemoryHandle } from "./memory-handle.js";
 export type { SharedMemoryOptions } from "./memory-options.js";
 export { Mutex } from "./mutex.js";
+export { RwLock } from "./rw-lock.js";
+export { type Permit, Semaphore } from "./semaphore.js";
+export { SharedEvent } from "./shared-event.js";
 export { type SharedMapOptions, SharedMemory } from "./shared-memory.js";
 export {
   notify,

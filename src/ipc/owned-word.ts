@@ -87,9 +87,14 @@ export class OwnedWord {
     return true;
   }
 
+  /** The lock word as it is now. */
+  get value(): number {
+    return Atomics.load(this.#place.words, this.#at.index);
+  }
+
   /** The thread that holds the lock, or that did when it died; 0 for none. */
   get holder(): number {
-    const word = Atomics.load(this.#place.words, this.#at.index);
+    const word = this.value;
     return isAbandoned(word) ? 0 : holderOf(word);
   }
 
@@ -100,7 +105,7 @@ export class OwnedWord {
    */
   attempt(stage: Stage): Taken | Sleep | undefined {
     for (;;) {
-      const word = Atomics.load(this.#place.words, this.#at.index);
+      const word = this.value;
       const taken = isFree(word) ? this.#takeFree(word, stage) : this.#takeHeld(word, stage);
       if (taken !== undefined || stage === "spin") return taken;
       const value = isFree(word) ? undefined : announce(this.#place.words, this.#at.index, word);
