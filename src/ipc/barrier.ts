@@ -124,8 +124,8 @@ class Waiting implements Task<true> {
  * and again. All are let go at once, so there is no order among them. While one waits, the mapping
  * is pinned.
  *
- * A party that dies before it arrives is not noticed: parties have no names, and another may come in
- * its place. Use timeouts. One that dies while it waits has arrived all the same.
+ * A party that dies before it arrives is not noticed: parties have no names, and another may come
+ * in its place. Use timeouts. One that dies while it waits has arrived all the same.
  *
  * **Platform** Linux. Follows pthread_barrier_wait(3p), futex(2).
  *

@@ -7,8 +7,8 @@
  *     | id | id |     | id | st | st |     | st |     id: thread id, 0 for a free slot
  *     +----+----+-- --+----+----+----+-- --+----+     st: its start time (owner.ts)
  *
- * A slot is taken and freed in one atomic step, of its id. A start time that is not 0 was written by
- * the thread in its slot: it follows the id, and is cleared before it.
+ * A slot is taken and freed in one atomic step, of its id. A start time that is not 0 was written
+ * by the thread in its slot: it follows the id, and is cleared before it.
  */
 
 /** How many readers hold a lock at the same time. */

@@ -126,15 +126,15 @@ class Write implements Task<LockGuard> {
 }
 
 /**
- * A lock for one writer or up to 120 readers at a time, of all threads of all processes that map its
- * bytes; more readers wait.
+ * A lock for one writer or up to 120 readers at a time, of all threads of all processes that map
+ * its bytes; more readers wait.
  *
  * Writers come first: as soon as one has its turn and waits for the readers to leave, new readers
  * wait until it is done. Between two writers readers may come in. None of them are served in their
  * order, and writers without a pause between them keep readers out.
  *
- * It survives the death of those who hold it, killed processes and terminated workers. A reader that
- * dies is forgotten within a second. When a writer dies, the next writer gets the lock with
+ * It survives the death of those who hold it, killed processes and terminated workers. A reader
+ * that dies is forgotten within a second. When a writer dies, the next writer gets the lock with
  * `ownerDied` set, repairs and calls `recover()`, or abandons it by releasing it without that; as
  * with {@link Mutex}. Until then readers get it with `ownerDied` set too; they can read what is
  * there, and not recover.
@@ -142,8 +142,8 @@ class Write implements Task<LockGuard> {
  * Two asynchronous tasks of one thread are two owners. While the lock is held, and while a writer
  * waits for the readers to leave, the mapping is pinned.
  *
- * **Platform** Linux. Threads of another PID namespace cannot be asked whether they live: their death
- * is not noticed then. Follows futex(2).
+ * **Platform** Linux. Threads of another PID namespace cannot be asked whether they live: their
+ * death is not noticed then. Follows futex(2).
  *
  * @example
  * ```ts

@@ -1,6 +1,6 @@
 /**
- * A lock for one writer or many readers, as it lies in shared memory, and the protocol by which they
- * keep each other out. The picture is in rw-lock.ts.
+ * A lock for one writer or many readers, as it lies in shared memory, and the protocol by which
+ * they keep each other out. The picture is in rw-lock.ts.
  *
  *     reader    take a slot, look at the lock word: free, and it has the lock; else free the slot
  *     writer    take the lock word, look at the slots: all free, and it has the lock; else wait

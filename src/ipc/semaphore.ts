@@ -7,8 +7,8 @@
  *          +--------------+--------------+--------------+--------------+    of the machine
  *                           sleepers.ts                    format.ts
  *
- * All zeros is a semaphore without permits. The number is changed in one atomic step each time, so a
- * kill leaves either all of a change or nothing of it.
+ * All zeros is a semaphore without permits. The number is changed in one atomic step each time, so
+ * a kill leaves either all of a change or nothing of it.
  */
 import { memmapError, outOfRange } from "../errors.js";
 import { asInteger } from "../validate.js";

@@ -91,9 +91,9 @@ class WaitForSet implements Task<true> {
 /**
  * Something that has happened or not: threads of all processes wait until it has.
  *
- * It stays set until somebody resets it; meanwhile nobody waits. Setting it wakes all who wait, also
- * when it is reset at once. A process that was killed leaves it as it is: whoever waits for the deed
- * of another needs a timeout.
+ * It stays set until somebody resets it; meanwhile nobody waits. Setting it wakes all who wait,
+ * also when it is reset at once. A process that was killed leaves it as it is: whoever waits for
+ * the deed of another needs a timeout.
  *
  * **Platform** Linux. Follows futex(2).
  *
@@ -119,8 +119,8 @@ export class SharedEvent {
   /**
    * Uses the event at the beginning of some bytes; zeros become one that is not set.
    *
-   * @param bytes At least {@link SharedEvent.byteLength} of a shared mapping that may be written, at
-   *   an address that is a multiple of 4.
+   * @param bytes At least {@link SharedEvent.byteLength} of a shared mapping that may be written,
+   *   at an address that is a multiple of 4.
    * @throws {TypeError} {RangeError} For other bytes.
    * @throws {MemmapError} `ERR_MEMMAP_CLOSED`, `ERR_MEMMAP_READ_ONLY` for such a mapping;
    *   `ERR_MEMMAP_CORRUPT` where something else lies; `ERR_MEMMAP_VERSION` for the event of another

@@ -171,7 +171,7 @@ function testMoves(structure: Structure, title: string): void {
     return;
   }
 
-  test(`${title}: one goes on when the mapping is resized, and ends when it is closed`, async (t) => {
+  test(`${title}: one goes on after a resize, and ends when the mapping is closed`, async (t) => {
     const { made, mapping } = start(t);
     const waiting = made.wait({});
     await new Promise((resolve) => setTimeout(resolve, 20));

@@ -67,7 +67,7 @@ test("while it is held the mapping is pinned", (t) => {
   mapping.close();
 });
 
-test("two tasks of one thread are two owners; a wait that blocks the thread is a deadlock", async (t) => {
+test("two tasks of one thread are two owners; a wait that blocks it is a deadlock", async (t) => {
   const { bytes } = makeShared(t);
   const mutex = new Mutex(bytes);
   const same = new Mutex(bytes);

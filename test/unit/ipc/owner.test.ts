@@ -60,7 +60,7 @@ test("a worker is alive until it has ended, and is not its process", async () =>
   }
 });
 
-test("a process that was killed is dead, before and after its parent has taken notice", async (t) => {
+test("a process that was killed is dead, before and after its parent has noticed", async (t) => {
   const code = `
     import { spawn } from "node:child_process";
     import { isDead } from "#dist/ipc/owner.js";

@@ -234,7 +234,7 @@ test("a writer that died: one that gives up leaves it as it was", async (t) => {
   writer?.release();
 });
 
-test("a writer that died: released without recover(), the lock is of no use to anybody", async (t) => {
+test("a writer that died: released without recover(), the lock is of no use", async (t) => {
   const { lock, words } = makeLock(t);
   words.set([dead.id, dead.startTime]);
   const writer = lock.writeSync();
