@@ -91,7 +91,7 @@ class Waiting implements Task<true> {
   readonly action = "wait at";
   readonly place: Place;
   readonly index: number;
-  readonly value: number;
+  value = 0;
   /** Whether the phase was completed after all when the wait had failed. */
   isOver = false;
   readonly #state: State;
@@ -102,13 +102,12 @@ class Waiting implements Task<true> {
     this.#phase = phase;
     this.place = state.place;
     this.index = state.sleepers.index;
-    this.value = state.sleepers.value;
   }
 
   attempt(stage: Stage): true | undefined {
     if (this.#state.phase !== this.#phase) return true;
     if (stage === "spin") return undefined;
-    this.#state.sleepers.announce();
+    this.value = this.#state.sleepers.announce();
     return this.#state.phase !== this.#phase || undefined;
   }
 

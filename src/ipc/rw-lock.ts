@@ -57,11 +57,10 @@ class Read implements Task<LockGuard> {
       if (!(entered instanceof Sleepers)) return entered;
       if (stage === "spin") return undefined;
       const sleepers: Sleepers = entered;
-      sleepers.announce();
+      this.value = sleepers.announce();
       entered = this.#state.tryEnter();
       if (entered !== sleepers) continue;
       this.index = sleepers.index;
-      this.value = sleepers.value;
       return undefined;
     }
   }
@@ -109,9 +108,8 @@ class Write implements Task<LockGuard> {
     if (this.#state.isDrained) return true;
     if (stage === "spin") return false;
     if (stage === "look") this.#state.dropDeadReaders();
-    drain.announce();
     this.index = drain.index;
-    this.value = drain.value;
+    this.value = drain.announce();
     return this.#state.isDrained;
   }
 

@@ -115,7 +115,7 @@ class Acquire implements Task<true> {
   readonly action: string;
   readonly place: Place;
   readonly index: number;
-  readonly value: number;
+  value = 0;
   readonly #state: State;
   readonly #count: number;
 
@@ -125,13 +125,12 @@ class Acquire implements Task<true> {
     this.place = state.place;
     this.action = `take ${count} of`;
     this.index = state.sleepers.index;
-    this.value = state.sleepers.value;
   }
 
   attempt(stage: Stage): true | undefined {
     if (this.#state.tryTake(this.#count)) return true;
     if (stage === "spin") return undefined;
-    this.#state.sleepers.announce();
+    this.value = this.#state.sleepers.announce();
     return this.#state.tryTake(this.#count) || undefined;
   }
 

@@ -65,7 +65,7 @@ class WaitForSet implements Task<true> {
   readonly action = "wait for";
   readonly place: Place;
   readonly index: number;
-  readonly value: number;
+  value = 0;
   readonly #state: State;
   readonly #since: number;
 
@@ -74,13 +74,12 @@ class WaitForSet implements Task<true> {
     this.#since = since;
     this.place = state.place;
     this.index = state.sleepers.index;
-    this.value = state.sleepers.value;
   }
 
   attempt(stage: Stage): true | undefined {
     if (this.#state.generation !== this.#since) return true;
     if (stage === "spin") return undefined;
-    this.#state.sleepers.announce();
+    this.value = this.#state.sleepers.announce();
     return this.#state.generation !== this.#since || undefined;
   }
 

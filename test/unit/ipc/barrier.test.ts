@@ -22,7 +22,7 @@ const structure: Structure = {
   },
   unblock: (words) => {
     Atomics.store(words, 0, 1 << 16);
-    Atomics.store(words, 1, 0);
+    Atomics.add(words, 1, 1);
     notify(words, 1);
   },
   pins: true,

@@ -21,7 +21,7 @@ const isHeldByStranger = {
   unblock: (words: Int32Array) => {
     Atomics.store(words, at.word, 0);
     notify(words, at.word);
-    Atomics.store(words, at.entry, 0);
+    Atomics.add(words, at.entry, 1);
     notify(words, at.entry);
   },
 };
@@ -32,7 +32,7 @@ const isReadByStranger = {
   },
   unblock: (words: Int32Array) => {
     Atomics.store(words, at.ids + 119, 0);
-    Atomics.store(words, at.drain, 0);
+    Atomics.add(words, at.drain, 1);
     notify(words, at.drain);
   },
 };

@@ -20,7 +20,7 @@ const structure: Structure = {
   },
   unblock: (words) => {
     Atomics.store(words, 0, 1);
-    Atomics.store(words, 1, 0);
+    Atomics.add(words, 1, 1);
     notify(words, 1);
   },
 };
