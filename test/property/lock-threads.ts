@@ -178,22 +178,27 @@ interface Way {
 /** Lets a world go on in every possible way; returns how many different states it came to. */
 export function runInEveryWay(make: () => World, limits: Limits): number {
   const { deathsMax, switchesMax = Number.POSITIVE_INFINITY } = limits;
+  const isBounded = switchesMax !== Number.POSITIVE_INFINITY;
   /* By the state and who came there, with the fewest switches. */
   const seen = new Map<string, number>();
   const ways: Way[] = [{ actions: [], switches: 0 }];
   for (let way = ways.pop(); way !== undefined; way = ways.pop()) {
     const world = make();
     for (const action of way.actions) world.take(action);
-    const last = way.actions.at(-1)?.[1];
-    const key = switchesMax === Number.POSITIVE_INFINITY ? world.key : `${world.key}:${last}`;
+    const key = isBounded ? `${world.key}:${way.actions.at(-1)?.[1]}` : world.key;
     if ((seen.get(key) ?? Number.POSITIVE_INFINITY) <= way.switches) continue;
-    seen.set(key, switchesMax === Number.POSITIVE_INFINITY ? 0 : way.switches);
+    seen.set(key, isBounded ? way.switches : 0);
     const next = world.actions(deathsMax);
     assert.ok(next.length > 0 || world.isOver, `all sleep after ${JSON.stringify(way.actions)}`);
-    for (const action of next) {
-      const switches = way.switches + (action[1] === last ? 0 : 1);
-      if (switches <= switchesMax) ways.push({ actions: [...way.actions, action], switches });
-    }
+    ways.push(...waysOn(way, next).filter(({ switches }) => switches <= switchesMax));
   }
   return seen.size;
+}
+
+function waysOn({ actions, switches }: Way, next: readonly Action[]): Way[] {
+  const last = actions.at(-1)?.[1];
+  return next.map((action) => ({
+    actions: [...actions, action],
+    switches: switches + (action[1] === last ? 0 : 1),
+  }));
 }
