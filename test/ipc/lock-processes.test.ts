@@ -116,6 +116,66 @@ for (const [name, program] of Object.entries(peers)) {
   });
 }
 
+test("a peer that writes garbage over the locks costs errors, and no more", async (t) => {
+  const code = `${start}
+    if (part === "vandal") {
+      /* All words of the locks but those that say what they are. */
+      const formats = [12, 76, 140, 204, 1024 + 12];
+      const all = new Int32Array(mapping.buffer, 0, 512);
+      const spoilt = [...all.keys()].filter((index) => !formats.includes(4 * index));
+      begun();
+      for (let seed = 1; words[3] === 0; seed = Math.imul(seed, 0x5851f42d) + 0x14057b7d | 0) {
+        const word = spoilt[(seed >>> 8) % spoilt.length];
+        Atomics.store(all, word, seed % 3 === 0 ? 0 : seed);
+      }
+    } else {
+      const child = other("vandal");
+      await others(1);
+      const soon = { timeoutMs: 2 };
+      const calls = [
+        () => mutex.lockSync(soon), () => mutex.lock(soon), () => mutex.tryLock(),
+        () => rwLock.readSync(soon), () => rwLock.read(soon), () => rwLock.tryRead(),
+        () => rwLock.writeSync(soon), () => rwLock.write(soon), () => rwLock.tryWrite(),
+        () => semaphore.acquireSync(1, soon), () => semaphore.acquire(1, soon),
+        () => semaphore.value, () => semaphore.release(),
+        () => event.waitSync(soon), () => event.wait(soon), () => event.set(), () => event.reset(),
+        () => barrier.arriveSync(soon), () => barrier.arrive(soon), () => barrier.tryArrive(),
+      ];
+      const seen = {};
+      for (let round = 0; round < 15; round += 1) {
+        for (const call of calls) {
+          let result = "done";
+          try {
+            const guard = await call();
+            try {
+              guard?.recover?.();
+            } finally {
+              guard?.release?.();
+            }
+          } catch (error) {
+            /* More permits than there can be are a RangeError. */
+            if (!(error instanceof MemmapError || error instanceof RangeError)) throw error;
+            result = error.code;
+          }
+          seen[result] = (seen[result] ?? 0) + 1;
+        }
+      }
+      words[3] = 1;
+      mapping.close();
+      answer({ ended: await child.ended, seen: Object.keys(seen).sort() });
+    }`;
+  const { ended, seen } = await answerTo(t, code);
+  const known = ["CORRUPT", "OWNER_DIED", "READ_ONLY", "TIMEOUT"].map(
+    (code) => `ERR_MEMMAP_${code}`,
+  );
+  assert.equal(ended, 0);
+  assert.ok(Array.isArray(seen) && seen.includes("done") && seen.length > 2, String(seen));
+  const others = seen.filter(
+    (code) => !["done", "EDEADLK", "ERR_OUT_OF_RANGE", ...known].includes(code),
+  );
+  assert.deepEqual(others, []);
+});
+
 /* How somebody is started who takes a lock, and how it is ended. */
 const owners = {
   "a process that is killed": `
