@@ -1,7 +1,7 @@
 /**
  * The word of a structure that says whether somebody sleeps until it changes. It counts: who will
- * sleep makes it odd, and who changes something makes it even again and wakes all. So nobody makes a
- * system call where nobody sleeps, and a sleeper that was killed costs one call at most.
+ * sleep makes it odd, and who changes something makes it even again and wakes all. So nobody makes
+ * a system call where nobody sleeps, and a sleeper that was killed costs one call at most.
  *
  *     sleeper   make it odd, look again at what is waited for, sleep while it has that value
  *     waker     change something, and if it is odd: add 1, wake all

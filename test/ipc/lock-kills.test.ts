@@ -1,5 +1,5 @@
-// The kill test of scripts/ipc-kills.mjs with a few kills: locks are recovered, and nothing that was
-// done under them is lost.
+// The kill test of scripts/ipc-kills.mjs with a few kills: locks are recovered, and nothing that
+// was done under them is lost.
 
 import assert from "node:assert/strict";
 import test from "node:test";

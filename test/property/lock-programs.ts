@@ -1,6 +1,6 @@
-// What the threads of the model do: the ways of owned-word.ts, rw-state.ts and the waiting tasks, one
-// atomic operation at a time, with the pure functions that these are made of. A plain lock beside
-// them says what they may do.
+// What the threads of the model do: the ways of owned-word.ts, rw-state.ts and the waiting tasks,
+// one atomic operation at a time, with the pure functions that these are made of. A plain lock
+// beside them says what they may do.
 
 import assert from "node:assert/strict";
 import * as lock from "#dist/ipc/lock-word.js";
