@@ -27,11 +27,15 @@ export interface BlockOptions extends BlockSyncOptions {
 /** Where a task is on its way: see the picture above. */
 export type Stage = "spin" | "park" | "look";
 
-/** Something that may have to wait. */
-export interface Task<T> {
+/** What something is called in messages. */
+export interface Named {
   readonly place: Place;
   /** What cannot be done when the time is over: "lock". */
   readonly action: string;
+}
+
+/** Something that may have to wait. */
+export interface Task<T> extends Named {
   /** Where to sleep, as the last try left it: a word, and the value that it has meanwhile. */
   index: number;
   value: number;
@@ -63,7 +67,8 @@ const pauseOfEngine: unknown = Reflect.get(Atomics, "pause");
 export const relax: () => void =
   typeof pauseOfEngine === "function" ? () => Reflect.apply(pauseOfEngine, Atomics, []) : () => {};
 
-function timedOut(task: Task<unknown>, timeoutMs: number): Error {
+/** The error of something that was not done in its time. */
+export function timedOut(task: Named, timeoutMs: number): Error {
   const what = `Cannot ${task.action} ${task.place.label}`;
   return memmapError("ERR_MEMMAP_TIMEOUT", `${what}: not within ${timeoutMs} ms`);
 }

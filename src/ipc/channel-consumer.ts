@@ -3,14 +3,17 @@
  * cursor on when it has what it wanted: a receiver that is killed before leaves the message to the
  * next one. The parts of a long message are put together here.
  *
- * Invariant: between two parts the lock of a queue is kept, since the next part is of no use to
+ * Invariants: between two parts the lock of a queue is kept, since the next part is of no use to
  * anybody else; that of a broadcast is not, so that producers may drop the rest for a slow reader.
+ * They clear the lane's `partial` then, by which the reader knows, and count the message once.
  */
 import type { Stage, Task } from "./block.js";
 import { type Ends, wake } from "./channel-ends.js";
 import { at, lane } from "./channel-layout.js";
 import type { ChannelMemory } from "./channel-memory.js";
 import { corrupt } from "./channel-producer.js";
+import { Line } from "./line.js";
+import { holderOf } from "./lock-word.js";
 import { OwnedWord, type Sleep } from "./owned-word.js";
 import type { Place } from "./place.js";
 import { isExtent, type RecordFacts, recordAt, what } from "./ring.js";
@@ -48,11 +51,15 @@ export class Arrival implements Task<Received> {
   }
 
   attempt(stage: Stage): Received | undefined {
+    const slept = this.index;
     const found = this.#consumer.attempt("copy", stage);
-    if (found === undefined || found === "end" || "bytes" in found) return found;
-    this.index = found.index;
-    this.value = found.value;
-    return undefined;
+    const isSleep = found !== undefined && found !== "end" && !("bytes" in found);
+    if (isSleep) {
+      this.index = found.index;
+      this.value = found.value;
+    }
+    if (stage !== "spin") this.#consumer.passOnFrom(slept, isSleep ? found.index : 0);
+    return isSleep ? undefined : found;
   }
 
   giveUp(): void {
@@ -63,14 +70,15 @@ export class Arrival implements Task<Received> {
 /** The receiving half of an end. */
 export class Consumer {
   readonly place: Place;
+  /** The calls that wait for a message of this end. */
+  readonly line: Line = new Line();
   readonly #memory: ChannelMemory;
   readonly #ends: Ends;
+  readonly #producers: OwnedWord;
   #word: OwnedWord | undefined;
   #isHeld = false;
   /** The parts of a long message that have come. */
   #parts: Uint8Array<ArrayBuffer>[] = [];
-  /** Where the next part must stand. */
-  #expected = 0;
   /** The record that is borrowed. */
   #borrowed: RecordFacts | undefined;
   /** How often to let the event loop turn before a sleep. */
@@ -80,6 +88,8 @@ export class Consumer {
     this.place = memory.place;
     this.#memory = memory;
     this.#ends = ends;
+    const places = { index: at.producers, namespaceIndex: at.namespace };
+    this.#producers = new OwnedWord(memory.place, places);
   }
 
   get #lock(): OwnedWord {
@@ -109,8 +119,9 @@ export class Consumer {
 
   /** One try: a message, what to sleep on, or undefined when there is none now. */
   attempt(way: Way, stage: Stage): Received | Sleep | undefined {
-    if (stage === "spin" && this.#isEmpty) return undefined;
+    if (stage === "spin" && this.#isEmpty && this.#parts.length === 0) return undefined;
     try {
+      if (stage === "look") this.place.requireShared();
       const found = this.#next(way, stage);
       if (found !== undefined || stage === "spin") return found;
       if (stage === "look") this.#ends.reap();
@@ -124,7 +135,7 @@ export class Consumer {
       return { index: at.dataCount, value };
     } catch (error) {
       this.#parts = [];
-      this.giveUp();
+      if (!this.place.isClosed) this.giveUp();
       throw error;
     }
   }
@@ -145,8 +156,17 @@ export class Consumer {
       const message = record === undefined ? undefined : this.#read(record, way);
       if (message !== undefined) return message;
     }
+    if (this.#parts.length > 0 && this.#isOrphaned(stage)) this.#parts = [];
     if (this.#parts.length === 0 || this.#memory.shape.isBroadcast) this.#release();
     return undefined;
+  }
+
+  /* Whether the rest of a message that has begun will never come: its sender has given up or died.
+     While it sends, it holds the producers' lock from the first part to the last. */
+  #isOrphaned(stage: Stage): boolean {
+    const word = Atomics.load(this.place.words, at.producers);
+    if (holderOf(word) === 0) return this.#isEmpty;
+    return stage === "look" && this.#producers.isOwnerDead(word) && this.#isEmpty;
   }
 
   /* Takes the lock, unless parts of a message have kept it. */
@@ -170,15 +190,15 @@ export class Consumer {
     }
     const record = recordAt(this.#memory.data, { head, tail, capacity });
     if (record === undefined) throw corrupt(this.place, "there is no record at its cursor");
-    if (this.#parts.length > 0 && head !== this.#expected) this.#parts = [];
     return record;
   }
 
   /* A message, if this record is one or the last part of one. */
   #read(record: RecordFacts, way: Way): Message | undefined {
     const { kind, isValue, offset, length } = record;
+    const isBeginning = kind === what.whole || kind === what.first;
+    if (isBeginning || this.#isRestDropped) this.#parts = [];
     if (kind === what.whole) {
-      this.#parts = [];
       if (way === "in place") {
         this.#borrowed = record;
         return { bytes: this.#bytesOf(record), isValue, isInPlace: true };
@@ -188,16 +208,27 @@ export class Consumer {
       this.#release();
       return { bytes, isValue, isInPlace: false };
     }
-    if (kind === what.first) this.#parts = [];
     const isPart = kind === what.first || (kind !== what.padding && this.#parts.length > 0);
     if (isPart) this.#parts.push(this.#memory.bytes.slice(offset, offset + length));
-    this.#expected = record.next;
+    const isDone = isPart && kind === what.last;
+    if (isPart) this.#setPartial(isDone ? 0 : 1);
     this.#pass(record);
-    if (kind !== what.last || !isPart) return undefined;
+    if (!isDone) return undefined;
     const bytes = joined(this.#parts);
     this.#parts = [];
     this.#release();
     return { bytes, isValue, isInPlace: false };
+  }
+
+  /* Whether a producer has dropped the rest of the message whose beginning is here. */
+  get #isRestDropped(): boolean {
+    if (this.#parts.length === 0 || !this.#memory.shape.isBroadcast) return false;
+    return Atomics.load(this.place.words, this.#ends.lane + lane.partial) === 0;
+  }
+
+  #setPartial(value: 0 | 1): void {
+    if (!this.#memory.shape.isBroadcast) return; // A queue's lock is kept instead.
+    Atomics.store(this.place.words, this.#ends.lane + lane.partial, value);
   }
 
   #bytesOf({ offset, length }: RecordFacts): Uint8Array<ArrayBuffer> {
@@ -233,10 +264,16 @@ export class Consumer {
     else this.#lock.passOn();
   }
 
-  /** The same at the end of this end. */
+  /** A wake of the lock that somebody slept on, and has not taken then, is another one's. */
+  passOnFrom(slept: number, now: number): void {
+    if (slept === this.#ends.lane && now !== slept && !this.#isHeld) this.#lock.passOn();
+  }
+
+  /** The end is closed: what was borrowed is not received, and the rest is of no use. */
   close(): void {
     this.#borrowed = undefined;
     this.#parts = [];
+    this.line.dissolve();
     this.#release();
   }
 

@@ -3,6 +3,7 @@
  * halves that send and receive. Owns the list of ends of this environment, which are left when the
  * program ends by itself: a peer is closed then, and has died only when it was killed or failed.
  */
+import { type FaultError, MemmapError } from "../errors.js";
 import { Consumer } from "./channel-consumer.js";
 import { Ends } from "./channel-ends.js";
 import type { ChannelMemory } from "./channel-memory.js";
@@ -17,12 +18,14 @@ export class ChannelEnd implements Keeper {
   readonly consumer: Consumer;
   keepsAlive = true;
   isClosed = false;
+  #failure: FaultError | undefined;
 
   constructor(memory: ChannelMemory) {
     this.memory = memory;
     this.ends = new Ends(memory.place, memory.shape.isBroadcast);
     this.producer = new Producer(memory, this.ends);
     this.consumer = new Consumer(memory, this.ends);
+    memory.mapping.onfault = (fault) => this.#fail(fault);
   }
 
   /** Leaves the channel and gives the memory back; a second call does nothing. */
@@ -30,11 +33,30 @@ export class ChannelEnd implements Keeper {
     if (this.isClosed) return;
     this.isClosed = true;
     openEnds.delete(this);
-    this.producer.close();
-    this.consumer.close();
-    this.ends.leave();
+    for (const part of [this.producer, this.consumer, this.ends]) closeWhatever(part);
     this.memory.mapping.close();
     this.memory.memory.close();
+  }
+
+  /** Throws when its memory could not be served: nothing that is read from it counts any more. */
+  requireWhole(): void {
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /* A peer can shorten memory that has a name: the next call tells, rather than an uncaught error.
+     After the end only a user's own late touch can be the reason. */
+  #fail(fault: FaultError): void {
+    if (this.isClosed) throw fault;
+    this.#failure ??= fault;
+  }
+}
+
+/* What somebody has written over cannot be given back, and the rest is closed all the same. */
+function closeWhatever(part: { close(): void }): void {
+  try {
+    part.close();
+  } catch (error) {
+    if (!(error instanceof MemmapError)) throw error;
   }
 }
 
@@ -50,7 +72,7 @@ function leaveAll(code: number): void {
 }
 
 /** Enters the channel in some memory, on behalf of an object that users hold. */
-export function enter(memory: ChannelMemory, receives: boolean): ChannelEnd {
+export function enter(memory: ChannelMemory, listens: boolean): ChannelEnd {
   const end = new ChannelEnd(memory);
   try {
     end.ends.join();
@@ -63,7 +85,7 @@ export function enter(memory: ChannelMemory, receives: boolean): ChannelEnd {
   if (!isListening) process.on("exit", leaveAll);
   isListening = true;
   try {
-    if (receives) end.ends.receives();
+    if (listens) end.ends.listens();
   } catch (error) {
     end.close();
     throw error;

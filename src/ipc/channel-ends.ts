@@ -2,15 +2,18 @@
  * The ends of a channel: who has it open, in which role, and what became of the others. Owns this
  * end's entry in the table of ends (channel-layout.ts).
  *
- *     +-----------+------------+---------------------+--------+
- *     | thread id | start time | thread id << 8 | roles | lane |      roles: 1 sends, 2 receives
- *     +-----------+------------+---------------------+--------+
+ *     +-----------+------------+------------------------+------+    roles: 1 sends, 2 receives,
+ *     | thread id | start time | thread id << 8 | roles | lane |           4 has a lane,
+ *     +-----------+------------+------------------------+------+           8 is taking one
  *
- * An end that has done neither yet may do both. The id is repeated beside the roles, so that those
- * which a dead end left are never taken for the next one's.
+ * An end that has neither sent nor received yet may do both. The id is repeated beside the roles,
+ * so that those which a dead end left are never taken for the next one's.
  *
- * Invariant: an entry belongs to its thread until that has left or is dead; whoever finds it dead
- * first writes how the last of its role went, then frees the entry in one atomic step.
+ * Invariants: an entry belongs to its thread until that has left or is dead; whoever finds it dead
+ * first writes how the last of its role went, then frees the entry in one atomic step. The start
+ * time of a free entry is 0, so that a new end is never judged by that of a former one. The epoch
+ * counts up after each change, but whoever makes one may be killed before: what is remembered of
+ * the table is forgotten whenever somebody looks who has died.
  */
 import { memmapError } from "../errors.js";
 import { errnoOf, systemError } from "../failure.js";
@@ -22,8 +25,12 @@ import { isDead, thisThread } from "./owner.js";
 import type { Place } from "./place.js";
 import { notify } from "./wait.js";
 
-/** What an end can do; several added up. */
-export const role = { sends: 1, receives: 2 } as const;
+/** What an end does; several added up. */
+const role = { sends: 1, receives: 2 } as const;
+
+/* A broadcast's end has a lane when it must get what is sent; while it takes it, its cursor may be
+   far behind. */
+const laneBit = { has: 4, takes: 8 } as const;
 
 /** How a channel stands, as one end sees it. */
 export type ChannelState = "open" | "closed" | "peer-died";
@@ -34,12 +41,20 @@ const gone = { closed: 1, died: 2 } as const;
 /** How long a lane may be in the hands of those who drop what a former end had not read. */
 const laneMs = 2000;
 
+/** A lane that producers wait for. */
+export interface LaneOfEnd {
+  /** Its first word. */
+  readonly first: number;
+  /** Whether its end is just taking it: then it bounds nobody where its cursor is out of range. */
+  readonly isNew: boolean;
+}
+
 interface Others {
   readonly epoch: number;
   readonly send: boolean;
   readonly receive: boolean;
-  /** First words of the lanes of all receivers, this end's too. */
-  readonly lanes: readonly number[];
+  /** The lanes of all receivers, this end's too. */
+  readonly lanes: readonly LaneOfEnd[];
 }
 
 /** Wakes whoever sleeps on a count, if somebody does. */
@@ -127,28 +142,42 @@ export class Ends {
     if ((this.#roles & role.sends) === 0) this.#setRoles(this.#roles | role.sends);
   }
 
-  /** This end receives from now on; in a broadcast, what is sent from now on. */
+  /** This end receives; in a broadcast, what is sent from now on. */
   receives(): void {
-    if ((this.#roles & role.receives) !== 0) return;
-    if (!this.#isBroadcast) {
-      this.#setRoles(this.#roles | role.receives);
-      return;
-    }
+    this.listens();
+    if ((this.#roles & role.receives) === 0) this.#setRoles(this.#roles | role.receives);
+  }
+
+  /**
+   * This end of a broadcast gets what is sent from now on, whether it asks for it soon or not.
+   *
+   * Producers go on meanwhile. One that has looked at the table before sends no more than one
+   * record without heeding the new lane, so the tail that stands still around the moment in which
+   * the cursor is written is where this end begins.
+   */
+  listens(): void {
+    if (!this.#isBroadcast || (this.#roles & laneBit.has) !== 0) return;
     /* Its lane may be in the hands of a producer that drops what a former end had not read. */
     const { words } = this.#place;
-    const cursor = this.lane + lane.cursor;
     const word = new OwnedWord(this.#place, { index: this.lane, namespaceIndex: at.namespace });
     blockSync(new TakeLane(this.#place, word), laneMs);
-    Atomics.store(words, this.lane + lane.dropped, 0);
-    Atomics.store(words, cursor, Atomics.load(words, at.tail));
-    this.#setRoles(this.#roles | role.receives);
-    /* Producers that begin now see the lane; what was sent before has passed it by. */
-    Atomics.store(words, cursor, Atomics.load(words, at.tail));
-    word.release();
+    try {
+      Atomics.store(words, this.lane + lane.dropped, 0);
+      Atomics.store(words, this.lane + lane.partial, 0);
+      this.#setRoles(this.#roles | laneBit.takes);
+      const cursor = this.lane + lane.cursor;
+      for (let tail = Atomics.load(words, at.tail); ; tail = Atomics.load(words, at.tail)) {
+        Atomics.store(words, cursor, tail);
+        if (Atomics.load(words, at.tail) === tail) break;
+      }
+      this.#setRoles((this.#roles & ~laneBit.takes) | laneBit.has);
+    } finally {
+      word.release();
+    }
   }
 
   /** Leaves the table, and tells the others. */
-  leave(): void {
+  close(): void {
     const { words } = this.#place;
     this.#note(this.#roles, gone.closed);
     Atomics.store(words, this.#base + end.roles, 0);
@@ -157,8 +186,9 @@ export class Ends {
     this.#tell();
   }
 
-  #note(roles: number, how: number): void {
+  #note(bits: number, how: number): void {
     const { words } = this.#place;
+    const roles = bits & (role.sends | role.receives);
     if (roles !== role.receives) Atomics.store(words, at.lastSender, how);
     if (roles !== role.sends) Atomics.store(words, at.lastReceiver, how);
   }
@@ -170,8 +200,9 @@ export class Ends {
     wake(words, at.spaceFlag, at.spaceCount);
   }
 
-  /** Frees the entries of ends that are dead. */
+  /** Frees the entries of ends that are dead, and forgets what was known of the table. */
   reap(): void {
+    this.forget();
     const { words } = this.#place;
     if (!canJudge(words, at.namespace, thisThread().namespace)) return;
     for (let i = 0; i < endsMax; i += 1) {
@@ -179,10 +210,17 @@ export class Ends {
       const id = Atomics.load(words, base + end.thread);
       if (id === 0 || base === this.#base) continue;
       if (!isDead(id, Atomics.load(words, base + end.startTime))) continue;
+      if (Atomics.load(words, base + end.thread) !== id) continue;
       this.#note(this.#rolesAt(base, id), gone.died);
+      Atomics.store(words, base + end.startTime, 0);
       Atomics.compareExchange(words, base + end.thread, id, 0);
       this.#tell();
     }
+  }
+
+  /** Looks at the table again the next time, whatever the epoch says. */
+  forget(): void {
+    this.#others = undefined;
   }
 
   #rolesAt(base: number, id: number): number {
@@ -195,14 +233,16 @@ export class Ends {
     const epoch = Atomics.load(words, at.epoch);
     if (this.#others?.epoch === epoch) return this.#others;
     let [send, receive] = [false, false];
-    const lanes: number[] = [];
+    const lanes: LaneOfEnd[] = [];
     for (let i = 0; i < endsMax; i += 1) {
       const base = at.ends + i * end.words;
       const id = Atomics.load(words, base + end.thread);
       if (id === 0) continue;
-      const roles = this.#rolesAt(base, id);
-      if ((roles & role.receives) !== 0) lanes.push(base + end.lane);
+      const bits = this.#rolesAt(base, id);
+      const isNew = (bits & laneBit.takes) !== 0;
+      if (isNew || (bits & laneBit.has) !== 0) lanes.push({ first: base + end.lane, isNew });
       if (base === this.#base) continue;
+      const roles = bits & (role.sends | role.receives);
       send ||= roles !== role.receives;
       receive ||= roles !== role.sends;
     }
@@ -215,9 +255,15 @@ export class Ends {
     return Atomics.load(this.#place.words, at.epoch);
   }
 
-  /** First words of the lanes that producers wait for. */
-  get lanes(): readonly number[] {
+  /** The lanes that producers wait for. */
+  get lanes(): readonly LaneOfEnd[] {
     return this.#isBroadcast ? this.#look().lanes : queueLanes;
+  }
+
+  /** Whether a lane is that of an end of this thread. */
+  isOwnLane(first: number): boolean {
+    const thread = first - end.lane + end.thread;
+    return this.#isBroadcast && Atomics.load(this.#place.words, thread) === thisThread().id;
   }
 
   #stateOf(isThere: boolean, last: number): ChannelState {
@@ -240,8 +286,9 @@ export class Ends {
   /** How the channel stands for this end, by what it does. */
   get state(): ChannelState {
     const states: ChannelState[] = [];
-    if (this.#roles !== role.sends) states.push(this.senders);
-    if (this.#roles !== role.receives) states.push(this.receivers);
+    const roles = this.#roles & (role.sends | role.receives);
+    if (roles !== role.sends) states.push(this.senders);
+    if (roles !== role.receives) states.push(this.receivers);
     if (states.includes("open")) return "open";
     return states.includes("peer-died") ? "peer-died" : "closed";
   }
@@ -266,4 +313,4 @@ export class Ends {
   }
 }
 
-const queueLanes: readonly number[] = [at.queueLane];
+const queueLanes: readonly LaneOfEnd[] = [{ first: at.queueLane, isNew: false }];

@@ -4,8 +4,8 @@
  *
  *     byte 0      format | capacity | options | namespace | epoch | last sender | last receiver
  *         64      producers: lock, its start time | tail | data flag | data count
- *        128      the queue's lane: lock, its start time | cursor | dropped | space flag | count
- *        192      (free)
+ *        128      the queue's lane: lock, its start time | cursor | dropped | partial
+ *        192      space flag | space count
  *        256      ends: 60 of 64 bytes
  *                     thread id | start time | roles | (free) | lane of a broadcast | (free)
  *       4096      the ring (ring.ts)
@@ -15,7 +15,8 @@
  *
  *     epoch     counts up whenever an end comes or goes: what was known about the ends is old then
  *     lane      how far has been read, and the lock of whoever reads: one for all receivers of a
- *               queue, one for each receiver of a broadcast
+ *               queue, one for each receiver of a broadcast; partial: the next record goes on with
+ *               a message whose beginning was read
  *     data      flag: a receiver sleeps; count: what it sleeps on, counted up to wake it
  *     space     the same for producers
  */
@@ -39,8 +40,8 @@ export const at = {
   dataFlag: 19,
   dataCount: 20,
   queueLane: 32,
-  spaceFlag: 36,
-  spaceCount: 37,
+  spaceFlag: 48,
+  spaceCount: 49,
   ends: 64,
 } as const;
 
@@ -48,7 +49,7 @@ export const at = {
 export const end = { thread: 0, startTime: 1, roles: 2, lane: 4, words: 16 } as const;
 
 /** The words of a lane, from its first: the lock takes two. */
-export const lane = { lock: 0, cursor: 2, dropped: 3 } as const;
+export const lane = { lock: 0, cursor: 2, dropped: 3, partial: 4 } as const;
 
 /** How many ends a channel has at most. */
 export const endsMax: number = (headBytes / 4 - at.ends) / end.words;

@@ -5,10 +5,12 @@
  * killed before leaves nothing, and the next one writes over it.
  */
 import { memmapError } from "../errors.js";
+import { errnoOf, systemError } from "../failure.js";
 import type { Stage, Task } from "./block.js";
 import { type Ends, wake } from "./channel-ends.js";
 import { at, lane } from "./channel-layout.js";
 import type { ChannelMemory } from "./channel-memory.js";
+import { Line } from "./line.js";
 import { OwnedWord, type Sleep } from "./owned-word.js";
 import type { Place } from "./place.js";
 import {
@@ -36,6 +38,8 @@ export class Sending implements Task<number> {
   value = 0;
   /** Bytes of the record that is next. */
   bytes: number;
+  /** Whether it waits on this thread, which can do nothing else meanwhile. */
+  isSync = false;
   readonly #producer: Producer;
 
   constructor(producer: Producer, payload: number, keeper: Keeper) {
@@ -47,13 +51,15 @@ export class Sending implements Task<number> {
 
   /** The position of a record with so many bytes, when there is room. */
   attempt(stage: Stage): number | undefined {
+    const slept = this.index;
     const found = this.#producer.attempt(this, stage);
-    if (typeof found === "number") return found;
-    if (found !== undefined) {
+    const isSleep = typeof found === "object";
+    if (isSleep) {
       this.index = found.index;
       this.value = found.value;
     }
-    return undefined;
+    if (stage !== "spin") this.#producer.passOnFrom(slept, isSleep ? found.index : 0);
+    return isSleep ? undefined : found;
   }
 
   giveUp(): void {
@@ -64,6 +70,8 @@ export class Sending implements Task<number> {
 /** The sending half of an end. */
 export class Producer {
   readonly place: Place;
+  /** The calls that send by this end, one after the other. */
+  readonly line: Line = new Line();
   readonly #memory: ChannelMemory;
   readonly #ends: Ends;
   readonly #lock: OwnedWord;
@@ -90,36 +98,52 @@ export class Producer {
     this.#lock.requireNotOwn();
   }
 
+  /** Goes into the line of this end's calls on a thread that cannot wait for them. */
+  enterSync(): void {
+    if (this.line.tryEnter()) return;
+    const what = `Cannot wait for ${this.place.label}: this thread has a message under way`;
+    throw systemError(errnoOf("EDEADLK"), { syscall: "futex", what });
+  }
+
   /**
    * Takes the lock for a message and finds room for its next record.
    *
    * @returns The position of the record; or what to sleep on; undefined when there is no room now.
    */
   attempt(sending: Sending, stage: Stage): number | Sleep | undefined {
+    if (stage === "look") this.place.requireShared();
     if (this.#holder !== sending) {
       const taken = this.#lock.attempt(stage);
-      if (typeof taken !== "string") return taken;
+      if (typeof taken !== "string") {
+        if (stage === "look") this.#requireReceivers();
+        return taken;
+      }
       if (taken === "unrepaired") this.#lock.repaired(); // What it had begun counts for nothing.
       this.#holder = sending;
     }
-    const { bytes } = sending;
     if (this.#ends.epoch !== this.#epoch) this.#ends.requireReceivers();
-    const found = this.#findRoom(bytes, stage);
+    const found = this.#findRoom(sending, stage);
     if (found !== undefined || stage === "spin") return found;
-    if (stage === "look") this.#ends.reap();
-    this.#ends.requireReceivers();
+    if (stage === "look") this.#requireReceivers();
+    else this.#ends.requireReceivers();
     const { words } = this.place;
     Atomics.store(words, at.spaceFlag, 1);
     const value = Atomics.load(words, at.spaceCount);
-    return this.#findRoom(bytes, stage) ?? { index: at.spaceCount, value };
+    return this.#findRoom(sending, stage) ?? { index: at.spaceCount, value };
   }
 
-  #findRoom(bytes: number, stage: Stage): number | Sleep | undefined {
+  #requireReceivers(): void {
+    this.#ends.reap();
+    this.#ends.requireReceivers();
+  }
+
+  #findRoom(sending: Sending, stage: Stage): number | Sleep | undefined {
     const { capacity, dropsOldest } = this.#memory.shape;
     const tail = Atomics.load(this.place.words, at.tail);
-    const padding = paddingBefore(tail, bytes, capacity);
-    const need = padding + bytes;
+    const padding = paddingBefore(tail, sending.bytes, capacity);
+    const need = padding + sending.bytes;
     if (!this.#hasRoom(tail, need)) {
+      if (sending.isSync && stage !== "spin") this.#requireNotInOwnWay(tail, need);
       if (!dropsOldest) return undefined;
       const busy = this.#dropOldest(tail, need, stage);
       if (busy !== "none") return busy;
@@ -139,12 +163,19 @@ export class Producer {
     return distance(this.#head, tail) + need <= capacity;
   }
 
-  /* The position that the slowest receiver has reached; the tail where there is none. */
-  #readHead(tail: number): number {
+  /* The position that the slowest receiver has reached; the tail where there is none. A cursor that
+     is out of range means nothing where its end is just coming, or has left unnoticed. */
+  #readHead(tail: number, isSure = false): number {
+    const { capacity } = this.#memory.shape;
     let [head, used] = [tail, 0];
-    for (const first of this.#ends.lanes) {
+    for (const { first, isNew } of this.#ends.lanes) {
       const cursor = Atomics.load(this.place.words, first + lane.cursor);
-      this.#requireExtent(cursor, tail);
+      if (!isExtent(cursor, tail, capacity)) {
+        if (isNew) continue;
+        if (isSure) throw corrupt(this.place, `its cursors are ${cursor >>> 0} and ${tail >>> 0}`);
+        this.#ends.forget();
+        return this.#readHead(tail, true);
+      }
       if (distance(cursor, tail) <= used) continue;
       head = cursor;
       used = distance(cursor, tail);
@@ -152,18 +183,32 @@ export class Producer {
     return head;
   }
 
-  #requireExtent(cursor: number, tail: number): void {
-    if (isExtent(cursor, tail, this.#memory.shape.capacity)) return;
-    throw corrupt(this.place, `its cursors are ${cursor >>> 0} and ${tail >>> 0}`);
+  /* Throws when room can only be made by this thread, which would wait. */
+  #requireNotInOwnWay(tail: number, need: number): void {
+    const { words } = this.place;
+    const { capacity, dropsOldest } = this.#memory.shape;
+    for (const { first } of this.#ends.lanes) {
+      if (distance(Atomics.load(words, first + lane.cursor), tail) + need <= capacity) continue;
+      this.#laneLock(first).requireNotOwn();
+      if (dropsOldest || !this.#ends.isOwnLane(first)) continue;
+      const what = `Cannot wait for room in ${this.place.label}`;
+      const reason = "this thread itself must receive first";
+      throw systemError(errnoOf("EDEADLK"), { syscall: "futex", what: `${what}: ${reason}` });
+    }
+  }
+
+  #laneLock(first: number): OwnedWord {
+    return new OwnedWord(this.place, { index: first, namespaceIndex: at.namespace });
   }
 
   /* Moves the lanes on that are in the way; where one is being read, tells what to sleep on. */
   #dropOldest(tail: number, need: number, stage: Stage): Sleep | undefined | "none" {
     const { capacity } = this.#memory.shape;
-    for (const first of this.#ends.lanes) {
-      const { words } = this.place;
-      if (distance(Atomics.load(words, first + lane.cursor), tail) + need <= capacity) continue;
-      const lock = new OwnedWord(this.place, { index: first, namespaceIndex: at.namespace });
+    for (const { first, isNew } of this.#ends.lanes) {
+      const cursor = Atomics.load(this.place.words, first + lane.cursor);
+      if (distance(cursor, tail) + need <= capacity) continue;
+      if (isNew && !isExtent(cursor, tail, capacity)) continue;
+      const lock = this.#laneLock(first);
       const taken = lock.attempt(stage);
       if (typeof taken !== "string") return taken;
       if (taken === "unrepaired") lock.repaired();
@@ -176,18 +221,23 @@ export class Producer {
     return "none";
   }
 
+  /* A cursor that is out of range meanwhile is judged by the next look for room. */
   #dropFrom(first: number, tail: number, most: number): void {
     const { words } = this.place;
     const { data, shape } = this.#memory;
+    const { capacity } = shape;
     for (;;) {
       const head = Atomics.load(words, first + lane.cursor);
-      this.#requireExtent(head, tail);
-      if (distance(head, tail) <= most) return;
-      const record = recordAt(data, { head, tail, capacity: shape.capacity });
+      if (!isExtent(head, tail, capacity) || distance(head, tail) <= most) return;
+      const record = recordAt(data, { head, tail, capacity });
       if (record === undefined) throw corrupt(this.place, "there is no record at its cursor");
-      const isMessage = record.kind === what.whole || record.kind === what.first;
-      if (isMessage) Atomics.add(words, first + lane.dropped, 1);
-      Atomics.store(words, first + lane.cursor, record.next);
+      const { kind, next } = record;
+      const isBeginning = kind === what.whole || kind === what.first;
+      if (kind !== what.padding) {
+        const isRest = Atomics.exchange(words, first + lane.partial, 0) !== 0;
+        if (isBeginning || isRest) Atomics.add(words, first + lane.dropped, 1);
+      }
+      Atomics.store(words, first + lane.cursor, next);
     }
   }
 
@@ -217,14 +267,30 @@ export class Producer {
     this.#lock.release();
   }
 
+  /** A message was sent, or will not be: the lock and the line are for the next one. */
+  leave(sending: Sending): void {
+    try {
+      if (!this.place.isClosed) this.release(sending);
+    } finally {
+      this.line.leave();
+    }
+  }
+
   /** The same for a message that has waited; without the lock it passes on what it was told. */
   giveUp(sending: Sending): void {
     if (this.#holder === sending) this.release(sending);
     else this.#lock.passOn();
   }
 
+  /** A wake of a lane's lock that somebody slept on, and has not taken then, is another one's. */
+  passOnFrom(slept: number, now: number): void {
+    if (now === slept || slept === 0 || slept === at.producers || slept === at.spaceCount) return;
+    this.#laneLock(slept).passOn();
+  }
+
   /** The end is closed: what is under way is not sent. */
   close(): void {
+    this.line.dissolve();
     this.release(this.#holder);
   }
 }

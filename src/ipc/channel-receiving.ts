@@ -10,6 +10,7 @@ import {
   type Limits,
   readLimits,
   readTimeout,
+  timedOut,
 } from "./block.js";
 import { Arrival, type Message, type Received, type Way } from "./channel-consumer.js";
 import type { ChannelEnd } from "./channel-end.js";
@@ -23,18 +24,19 @@ export interface Borrowed extends Disposable {
   release(): void;
 }
 
+/* It holds the channel, which must not be collected while somebody reads its memory. */
 class Loan implements Borrowed {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  #end: ChannelEnd | undefined;
+  #channel: ReceivingChannel | undefined;
 
-  constructor(message: Message, end: ChannelEnd) {
+  constructor(message: Message, channel: ReceivingChannel) {
     this.bytes = message.bytes;
-    this.#end = message.isInPlace ? end : undefined;
+    this.#channel = message.isInPlace ? channel : undefined;
   }
 
   release(): void {
-    const end = this.#end;
-    this.#end = undefined;
+    const end = this.#channel?.[endOf];
+    this.#channel = undefined;
     if (end !== undefined && !end.isClosed) end.consumer.giveBack();
   }
 
@@ -145,7 +147,7 @@ export abstract class ReceivingChannel extends SendingChannel {
    */
   borrow(): Borrowed | undefined {
     const message = this.tryMessage("in place");
-    return message && new Loan(message, this[endOf]);
+    return message && new Loan(message, this);
   }
 
   /** @internal */
@@ -160,8 +162,7 @@ export abstract class ReceivingChannel extends SendingChannel {
     const end = this.#begin();
     if (end === undefined) return undefined;
     try {
-      const found = await block(new Arrival(end.consumer, end), limits);
-      return messageOf(found);
+      return await takeTurn(end, limits);
     } catch (error) {
       if (end.isClosed && limits.signal?.aborted !== true) return undefined;
       throw error;
@@ -181,8 +182,27 @@ export abstract class ReceivingChannel extends SendingChannel {
   #begin(): ChannelEnd | undefined {
     const end = this[endOf];
     if (end.isClosed) return undefined;
+    end.requireWhole();
     end.ends.receives();
     return end;
+  }
+}
+
+/* Receives when those have received who have asked before. */
+async function takeTurn(end: ChannelEnd, limits: Limits): Promise<Message | undefined> {
+  const { line } = end.consumer;
+  const arrival = new Arrival(end.consumer, end);
+  let rest = limits;
+  if (!line.tryEnter()) {
+    const until = performance.now() + limits.timeoutMs;
+    const isIn = await line.enter(limits, end.keepsAlive);
+    if (!isIn) throw timedOut(arrival, limits.timeoutMs);
+    rest = { ...limits, timeoutMs: Math.max(0, until - performance.now()) };
+  }
+  try {
+    return end.isClosed ? undefined : messageOf(await block(arrival, rest));
+  } finally {
+    line.leave();
   }
 }
 

@@ -12,6 +12,7 @@ import {
   type Limits,
   readLimits,
   readTimeout,
+  timedOut,
 } from "./block.js";
 import type { ChannelEnd } from "./channel-end.js";
 import type { ChannelState } from "./channel-ends.js";
@@ -44,6 +45,15 @@ interface Part {
   readonly mark: number;
 }
 
+/** What is sent: bytes, or something else that writes its bytes from `offset` into a target. */
+export type Content = Uint8Array | Written;
+
+/** See {@link Content}. */
+export interface Written {
+  readonly length: number;
+  copyTo(target: Uint8Array, offset: number): void;
+}
+
 /* The records of a message, in their order. */
 function* partsOf(length: number, capacity: number, mark: number): Generator<Part> {
   if (length <= payloadMax(capacity)) {
@@ -63,36 +73,41 @@ interface RecordPlace {
   readonly length: number;
 }
 
+/* It holds the channel, which must not be collected while somebody writes into its memory. */
 class Reserved implements Reservation {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  readonly #end: ChannelEnd;
+  readonly #channel: SendingChannel;
   readonly #position: number;
   #sending: Sending | undefined;
 
-  constructor(end: ChannelEnd, sending: Sending, place: RecordPlace) {
-    this.#end = end;
+  constructor(channel: SendingChannel, sending: Sending, place: RecordPlace) {
+    this.#channel = channel;
     this.#sending = sending;
     this.#position = place.position;
-    this.bytes = end.producer.payload(place.position, place.length);
+    this.bytes = channel[endOf].producer.payload(place.position, place.length);
   }
 
   commit(length: number = this.bytes.length): void {
+    const end = this.#channel[endOf];
     const sending = this.#sending;
-    if (sending === undefined || this.#end.isClosed) {
+    if (sending === undefined || end.isClosed) {
       throw memmapError("ERR_MEMMAP_CLOSED", "Cannot commit a reservation: it has ended");
     }
     asInteger(length, "length", { max: this.bytes.length });
-    const { producer } = this.#end;
     this.#sending = undefined;
-    producer.publish(this.#position, length, what.whole);
-    producer.release(sending);
-    producer.wake();
+    try {
+      end.producer.publish(this.#position, length, what.whole);
+    } finally {
+      end.producer.leave(sending);
+    }
+    end.producer.wake();
   }
 
   abort(): void {
     const sending = this.#sending;
     this.#sending = undefined;
-    if (!this.#end.isClosed) this.#end.producer.release(sending);
+    const end = this.#channel[endOf];
+    if (sending !== undefined && !end.isClosed) end.producer.leave(sending);
   }
 
   [Symbol.dispose](): void {
@@ -207,13 +222,14 @@ export abstract class SendingChannel {
       const reason = `${most} go at once; send() sends longer ones in parts`;
       throw outOfRange(`Cannot send ${bytes.length} bytes without waiting: at most ${reason}`);
     }
-    const sending = this.#begin(end, bytes.length);
+    const sending = this.#tryBegin(end, bytes.length);
+    if (sending === undefined) return false;
     try {
       const position = sending.attempt("spin");
       if (position === undefined) return false;
       this.#write(bytes, { offset: 0, length: bytes.length, mark: what.whole }, position);
     } finally {
-      end.producer.release(sending);
+      end.producer.leave(sending);
     }
     end.producer.wake();
     return true;
@@ -245,9 +261,16 @@ export abstract class SendingChannel {
     const limits = readLimits(options);
     limits.signal?.throwIfAborted();
     const end = this.#requireOpen("send to");
-    const sending = this.#begin(end, bytes);
-    const position = sending.attempt("spin") ?? (await block(sending, limits));
-    return new Reserved(end, sending, { position, length: bytes });
+    const until = performance.now() + limits.timeoutMs;
+    const sending = this.#tryBegin(end, bytes) ?? (await this.#begin(end, bytes, limits));
+    try {
+      const position = sending.attempt("spin") ?? (await block(sending, rest(limits, until)));
+      this.#requireOpen("send to");
+      return new Reserved(this, sending, { position, length: bytes });
+    } catch (error) {
+      end.producer.leave(sending);
+      throw error;
+    }
   }
 
   /**
@@ -270,46 +293,55 @@ export abstract class SendingChannel {
   tryReserve(length: number): Reservation | undefined {
     const bytes = asReserved(length, payloadMax(this.capacity));
     const end = this.#requireOpen("send to");
-    const sending = this.#begin(end, bytes);
-    const position = sending.attempt("spin");
-    if (position !== undefined) return new Reserved(end, sending, { position, length: bytes });
-    end.producer.release(sending);
-    return undefined;
-  }
-
-  /** @internal */
-  protected async sendMarked(bytes: Uint8Array, mark: number, limits: Limits): Promise<void> {
-    const end = this.#requireOpen("send to");
-    const sending = this.#begin(end, 0);
-    const until = performance.now() + limits.timeoutMs;
-    let rest = limits;
+    const sending = this.#tryBegin(end, bytes);
+    if (sending === undefined) return undefined;
+    let position: number | undefined;
     try {
-      for (const part of partsOf(bytes.length, end.memory.shape.capacity, mark)) {
-        sending.bytes = recordLength(part.length);
-        this.#write(bytes, part, sending.attempt("spin") ?? (await block(sending, rest)));
-        if (part.length === bytes.length) continue;
-        end.producer.wake();
-        rest = { ...limits, timeoutMs: Math.max(0, until - performance.now()) };
-      }
+      position = sending.attempt("spin");
     } finally {
-      if (!end.isClosed) end.producer.release(sending);
+      if (position === undefined) end.producer.leave(sending);
     }
-    if (!end.isClosed) end.producer.wake();
+    if (position === undefined) return undefined;
+    return new Reserved(this, sending, { position, length: bytes });
   }
 
   /** @internal */
-  protected sendMarkedSync(bytes: Uint8Array, mark: number, timeoutMs: number): void {
+  protected async sendMarked(content: Content, mark: number, limits: Limits): Promise<void> {
     const end = this.#requireOpen("send to");
-    const sending = this.#begin(end, 0);
-    const until = performance.now() + timeoutMs;
+    const until = performance.now() + limits.timeoutMs;
+    const sending = this.#tryBegin(end, 0) ?? (await this.#begin(end, 0, limits));
     try {
-      for (const part of partsOf(bytes.length, end.memory.shape.capacity, mark)) {
+      for (const part of partsOf(content.length, end.memory.shape.capacity, mark)) {
         sending.bytes = recordLength(part.length);
-        this.#write(bytes, part, sending.attempt("spin") ?? this.#wait(sending, until));
-        if (part.length < bytes.length) end.producer.wake();
+        let position = sending.attempt("spin");
+        if (position === undefined) {
+          position = await block(sending, rest(limits, until));
+          this.#requireOpen("send to");
+        }
+        this.#write(content, part, position);
+        if (part.length < content.length) end.producer.wake();
       }
     } finally {
-      end.producer.release(sending);
+      end.producer.leave(sending);
+    }
+    end.producer.wake();
+  }
+
+  /** @internal */
+  protected sendMarkedSync(content: Content, mark: number, timeoutMs: number): void {
+    const end = this.#requireOpen("send to");
+    const until = performance.now() + timeoutMs;
+    end.producer.enterSync();
+    const sending = this.#sending(end, 0);
+    sending.isSync = true;
+    try {
+      for (const part of partsOf(content.length, end.memory.shape.capacity, mark)) {
+        sending.bytes = recordLength(part.length);
+        this.#write(content, part, sending.attempt("spin") ?? this.#wait(sending, until));
+        if (part.length < content.length) end.producer.wake();
+      }
+    } finally {
+      end.producer.leave(sending);
     }
     end.producer.wake();
   }
@@ -320,22 +352,47 @@ export abstract class SendingChannel {
     return blockSync(sending, Math.max(0, until - performance.now()));
   }
 
-  #write(bytes: Uint8Array, part: Part, position: number): void {
+  #write(content: Content, part: Part, position: number): void {
     const { producer } = this[endOf];
-    const isAll = part.length === bytes.length;
-    const source = isAll ? bytes : bytes.subarray(part.offset, part.offset + part.length);
-    producer.payload(position, part.length).set(source);
+    const target = producer.payload(position, part.length);
+    if (!(content instanceof Uint8Array)) content.copyTo(target, part.offset);
+    else if (part.length === content.length) target.set(content);
+    else target.set(content.subarray(part.offset, part.offset + part.length));
     producer.publish(position, part.length, part.mark);
   }
 
-  #begin(end: ChannelEnd, length: number): Sending {
+  #sending(end: ChannelEnd, length: number): Sending {
     end.ends.sends();
     return new Sending(end.producer, length, end);
   }
 
+  #tryBegin(end: ChannelEnd, length: number): Sending | undefined {
+    return end.producer.line.tryEnter() ? this.#sending(end, length) : undefined;
+  }
+
+  /* Begins when what this end began before has been sent. */
+  async #begin(end: ChannelEnd, length: number, limits: Limits): Promise<Sending> {
+    const { line, place } = end.producer;
+    const isIn = await line.enter(limits, end.keepsAlive);
+    if (!isIn) throw timedOut({ action: "send to", place }, limits.timeoutMs);
+    try {
+      return this.#sending(this.#requireOpen("send to"), length);
+    } catch (error) {
+      line.leave();
+      throw error;
+    }
+  }
+
   #requireOpen(action: string): ChannelEnd {
     const end = this[endOf];
-    if (!end.isClosed) return end;
-    throw memmapError("ERR_MEMMAP_CLOSED", `Cannot ${action} the channel: it is closed`);
+    if (end.isClosed) {
+      throw memmapError("ERR_MEMMAP_CLOSED", `Cannot ${action} the channel: it is closed`);
+    }
+    end.requireWhole();
+    return end;
   }
+}
+
+function rest(limits: Limits, until: number): Limits {
+  return { ...limits, timeoutMs: Math.max(0, until - performance.now()) };
 }

@@ -1,13 +1,15 @@
 /**
  * Structured values as messages, by the serializer of the platform: V8's on Node and Deno, JSC's on
  * Bun. The bytes of typed arrays are kept out of it and lie behind what it wrote, so they are
- * copied once on each side.
+ * copied once on each side: into the ring, and out of it.
  *
  *     | serializer, 4 bytes | parts, 4 | length, 4 | 0 | lengths of the parts, 8 each |
  *     | what the serializer wrote ... | part ... | part ... |          each from a multiple of 8
  */
 import v8 from "node:v8";
 import { memmapError, wrongType } from "../errors.js";
+import type { Written } from "./channel-sending.js";
+import { bytesOf, kindOf, putParts, takeParts, viewOf } from "./value-parts.js";
 
 const serializers = { v8: 1, jsc: 2 } as const;
 const own: number = process.versions["bun"] === undefined ? serializers.v8 : serializers.jsc;
@@ -18,30 +20,20 @@ function aligned(bytes: number): number {
   return Math.ceil(bytes / 8) * 8;
 }
 
-const kinds = [
-  Int8Array,
-  Uint8Array,
-  Uint8ClampedArray,
-  Int16Array,
-  Uint16Array,
-  Int32Array,
-  Uint32Array,
-  Float32Array,
-  Float64Array,
-  BigInt64Array,
-  BigUint64Array,
-  DataView,
-] as const;
-
 class Writer extends v8.DefaultSerializer {
   readonly parts: Uint8Array[] = [];
 
+  /* What V8 calls to make an error, where Node itself would have it a plain one. */
+  _getDataCloneError(message: string): Error {
+    return new DOMException(message, "DataCloneError");
+  }
+
   _writeHostObject(view: ArrayBufferView): void {
-    const kind = kinds.findIndex((type) => view instanceof type);
-    if (kind < 0) throw wrongType("A value holds an object that cannot be sent");
+    const kind = kindOf(view);
+    if (kind < 0) throw new DOMException("An object could not be cloned.", "DataCloneError");
     this.writeUint32(kind);
     this.writeUint32(this.parts.length);
-    this.parts.push(new Uint8Array(view.buffer, view.byteOffset, view.byteLength));
+    this.parts.push(bytesOf(view));
   }
 }
 
@@ -49,12 +41,11 @@ class Reader extends v8.DefaultDeserializer {
   parts: readonly Uint8Array<ArrayBuffer>[] = [];
 
   _readHostObject(): ArrayBufferView {
-    const type = kinds[this.readUint32()];
+    const kind = this.readUint32();
     const part = this.parts[this.readUint32()];
-    if (type === undefined || part === undefined) throw unreadable("its parts are not whole");
-    if (type === DataView) return new DataView(part.buffer, part.byteOffset, part.byteLength);
-    const size = "BYTES_PER_ELEMENT" in type ? type.BYTES_PER_ELEMENT : 1;
-    return Reflect.construct(type, [part.buffer, part.byteOffset, part.byteLength / size]);
+    const view = part && viewOf(kind, part);
+    if (view === undefined) throw wrongType("its parts are not whole");
+    return view;
   }
 }
 
@@ -68,29 +59,59 @@ interface Serialized {
 }
 
 function serialize(value: unknown): Serialized {
-  if (own === serializers.jsc) return { bytes: v8.serialize(value), parts: [] };
+  if (own === serializers.jsc) {
+    const parted = takeParts(value);
+    if (parted === undefined) return { bytes: v8.serialize(value), parts: [] };
+    return { bytes: v8.serialize(parted.value), parts: parted.parts };
+  }
   const writer = new Writer();
   writer.writeHeader();
   writer.writeValue(value);
   return { bytes: writer.releaseBuffer(), parts: writer.parts };
 }
 
-/** Bytes of a value's message. */
-export function encodeValue(value: unknown): Uint8Array {
+interface Segment {
+  readonly from: number;
+  readonly bytes: Uint8Array;
+  /** As it was: an array that is transferred or made shorter meanwhile has less. */
+  readonly length: number;
+}
+
+/* A value on its way: its pieces, which are put together only in the ring. */
+class ValueMessage implements Written {
+  length = 0;
+  readonly #segments: Segment[] = [];
+
+  add(bytes: Uint8Array): void {
+    this.#segments.push({ from: this.length, bytes, length: bytes.length });
+    this.length += aligned(bytes.length);
+  }
+
+  copyTo(target: Uint8Array, offset: number): void {
+    const end = offset + target.length;
+    for (const { from, bytes, length } of this.#segments) {
+      if (bytes.length !== length) throw wrongType("A typed array has changed while it was sent");
+      const [first, last] = [Math.max(from, offset), Math.min(from + length, end)];
+      if (first < last) target.set(bytes.subarray(first - from, last - from), first - offset);
+      const [gap, next] = [Math.max(from + length, offset), Math.min(from + aligned(length), end)];
+      if (gap < next) target.fill(0, gap - offset, next - offset);
+    }
+  }
+}
+
+/**
+ * The message of a value.
+ *
+ * @throws {DOMException} `DataCloneError` for what cannot be cloned.
+ */
+export function encodeValue(value: unknown): Written {
   if (value === undefined) throw wrongType(`"value" must not be undefined: that says "no more"`);
   const { bytes, parts } = serialize(value);
-  const head = headBytes + lengthBytes * parts.length;
-  let length = head + aligned(bytes.length);
-  for (const part of parts) length += aligned(part.length);
-  const message = new Uint8Array(length);
-  new Uint32Array(message.buffer, 0, 3).set([own, parts.length, bytes.length]);
-  new Float64Array(message.buffer, headBytes, parts.length).set(parts.map((part) => part.length));
-  message.set(bytes, head);
-  let offset = head + aligned(bytes.length);
-  for (const part of parts) {
-    message.set(part, offset);
-    offset += aligned(part.length);
-  }
+  const head = new ArrayBuffer(headBytes + lengthBytes * parts.length);
+  new Uint32Array(head, 0, 3).set([own, parts.length, bytes.length]);
+  new Float64Array(head, headBytes).set(parts.map((part) => part.length));
+  const message = new ValueMessage();
+  for (const piece of [new Uint8Array(head), bytes, ...parts]) message.add(piece);
   return message;
 }
 
@@ -131,13 +152,24 @@ export function decodeValue(message: Uint8Array<ArrayBuffer>): unknown {
   const start = headBytes + lengthBytes * count;
   const bytes = message.subarray(start, start + length);
   if (bytes.length !== length) throw unreadable("it is cut off");
+  const parts = partsOf(message, start + aligned(length));
   try {
-    if (own === serializers.jsc) return v8.deserialize(bytes);
-    const reader = new Reader(bytes);
-    reader.parts = partsOf(message, start + aligned(length));
-    reader.readHeader();
-    return reader.readValue();
+    return read(bytes, parts);
   } catch (error) {
     throw unreadable(error instanceof Error ? error.message : String(error));
   }
+}
+
+function read(bytes: Uint8Array, parts: readonly Uint8Array<ArrayBuffer>[]): unknown {
+  if (own === serializers.jsc) {
+    const found: unknown = v8.deserialize(bytes);
+    if (parts.length === 0) return found;
+    const whole = putParts(found, parts);
+    if (whole === undefined) throw wrongType("its parts are not whole");
+    return whole.value;
+  }
+  const reader = new Reader(bytes);
+  reader.parts = parts;
+  reader.readHeader();
+  return reader.readValue();
 }

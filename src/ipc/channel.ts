@@ -4,6 +4,7 @@
  * are channel-sending.ts and channel-receiving.ts, the picture of the memory is channel-layout.ts.
  */
 import { illegalConstructor } from "../errors.js";
+import { asOptionalSignal } from "../validate.js";
 import { type BlockOptions, type BlockSyncOptions, readLimits, readTimeout } from "./block.js";
 import type { Message } from "./channel-consumer.js";
 import { type ChannelEnd, enter, leaveWith } from "./channel-end.js";
@@ -29,6 +30,11 @@ const token = Symbol("Channel");
 function contentOf(message: Message | undefined): unknown {
   if (message === undefined) return undefined;
   return message.isValue ? decodeValue(message.bytes) : message.bytes;
+}
+
+/* Aborting a stream ends a write that waits for room, which nothing else would. */
+function signalOf(controller: WritableStreamDefaultController): AbortSignal | undefined {
+  return asOptionalSignal(Reflect.get(controller, "signal"), "signal");
 }
 
 /**
@@ -234,7 +240,7 @@ export class Channel extends ReceivingChannel {
   /** A stream whose chunks are sent as messages; closing or aborting it closes the channel. */
   get writable(): WritableStream<Uint8Array> {
     this.#writable ??= new WritableStream({
-      write: (chunk) => this.send(chunk),
+      write: (chunk, controller) => this.send(chunk, { signal: signalOf(controller) }),
       close: () => this.close(),
       abort: () => this.close(),
     });
