@@ -23,11 +23,6 @@ function aligned(bytes: number): number {
 class Writer extends v8.DefaultSerializer {
   readonly parts: Uint8Array[] = [];
 
-  /* What V8 calls to make an error, where Node itself would have it a plain one. */
-  _getDataCloneError(message: string): Error {
-    return new DOMException(message, "DataCloneError");
-  }
-
   _writeHostObject(view: ArrayBufferView): void {
     const kind = kindOf(view);
     if (kind < 0) throw new DOMException("An object could not be cloned.", "DataCloneError");
@@ -66,8 +61,18 @@ function serialize(value: unknown): Serialized {
   }
   const writer = new Writer();
   writer.writeHeader();
-  writer.writeValue(value);
+  try {
+    writer.writeValue(value);
+  } catch (error) {
+    throw isCloneError(error) ? new DOMException(error.message, "DataCloneError") : error;
+  }
   return { bytes: writer.releaseBuffer(), parts: writer.parts };
+}
+
+/* V8's serializer has Node throw a plain error, where its structured clone has a DOMException. */
+function isCloneError(error: unknown): error is Error {
+  const isPlain = error instanceof Error && Object.getPrototypeOf(error) === Error.prototype;
+  return isPlain && error.message.endsWith("could not be cloned.");
 }
 
 interface Segment {
