@@ -34,6 +34,7 @@ export class ChannelEnd implements Keeper {
     this.isClosed = true;
     openEnds.delete(this);
     for (const part of [this.producer, this.consumer, this.ends]) closeWhatever(part);
+    closeWhatever({ close: () => this.memory.mapping.check() }); // Faults of these last touches.
     this.memory.mapping.close();
     this.memory.memory.close();
   }

@@ -157,7 +157,7 @@ function fillUntilDropped(from: Channel, to: Channel): number {
   return to.droppedCount;
 }
 
-test("parts of a message: the room of those that came is free while the others are sent", async (t) => {
+test("parts of a message free their room while the others are sent", async (t) => {
   const [channel, other] = pair(t, { capacity: 1024 });
   const sent = other.send(pattern(3000));
   assert.equal(channel.tryReceive(), undefined, "some parts");

@@ -1,5 +1,5 @@
 // src/ipc/value-parts.ts: typed arrays leave a value and come back to the same places, whatever the
-// value looks like, and nothing else is taken for one. The serializer between is that of the runtime.
+// value looks like, and nothing else is taken for one. The clone of the runtime is between.
 
 import assert from "node:assert/strict";
 import test from "node:test";
