@@ -30,8 +30,9 @@ export interface ChannelOptions {
 /** How a channel is opened. */
 export interface ChannelOpenOptions {
   /**
-   * Whether this end gets the messages of a broadcast from now on. Default true; the end that made
-   * the channel gets them from its first call that receives.
+   * Whether this end gets the messages of a broadcast from now on, its own too. Default true; with
+   * false, and for the end that made the channel, from its first call that receives. Say false for
+   * an end that only sends: senders wait for everybody who gets messages.
    */
   readonly receives?: boolean | undefined;
 }

@@ -59,6 +59,9 @@ export abstract class ReceivingChannel extends SendingChannel {
   /**
    * Receives the next message, and waits for it without blocking the event loop.
    *
+   * Calls that wait get messages in the order of the calls. One that is given up in the middle of a
+   * long message keeps what has come for the next call of this end, and with it the queue.
+   *
    * @param options For how long, and a signal; see {@link BlockOptions}.
    * @returns A copy of its bytes; undefined when no more will come, because this end is closed, or
    *   all who could send have closed theirs. Rejects with `signal.reason` when aborted.
@@ -132,7 +135,7 @@ export abstract class ReceivingChannel extends SendingChannel {
    * that dies meanwhile has not received it: the next one gets it. A message that was sent in parts
    * comes as a copy.
    *
-   * @returns undefined when there is none now.
+   * @returns undefined when there is none now, or while one is borrowed.
    * @throws {MemmapError} `ERR_MEMMAP_CORRUPT`.
    *
    * @example

@@ -159,12 +159,18 @@ export class Channel extends ReceivingChannel {
   }
 
   /**
-   * Sends a structured value, by the serializer of the platform; the bytes of its typed arrays are
-   * kept out of that.
+   * Sends a structured value, by the serializer of the platform.
+   *
+   * The bytes of its typed arrays are kept out of that, and copied once into the ring; they must not
+   * change until the promise settles. They come back as views of one buffer, a `Buffer` as a
+   * `Uint8Array` (on Bun, below 512 bytes, as a `Buffer`), an array over a `SharedArrayBuffer` as a
+   * copy. On Bun arrays of less than 512 bytes go through the serializer, and all do when the value
+   * holds an object whose inside cannot be seen, such as a `Blob`.
    *
    * @param value What the structured clone of the runtime takes, but not undefined.
    * @param options As {@link Channel.send}.
-   * @throws {TypeError} For undefined; a `DataCloneError` for what cannot be cloned.
+   * @throws {TypeError} For undefined.
+   * @throws {DOMException} `DataCloneError` for what cannot be cloned; nothing is sent then.
    * @throws As {@link Channel.send} otherwise.
    *
    * @example
@@ -194,7 +200,8 @@ export class Channel extends ReceivingChannel {
    * @param options As {@link Channel.receive}.
    * @returns The value; undefined when no more will come.
    * @throws {MemmapError} `ERR_MEMMAP_VERSION` for a value of another JavaScript engine: Bun on one
-   *   side and Node or Deno on the other understand bytes alone; `ERR_MEMMAP_CORRUPT`.
+   *   side and Node or Deno on the other understand bytes alone; `ERR_MEMMAP_CORRUPT` for bytes that
+   *   are no value. The message is gone then.
    * @throws As {@link Channel.receive} otherwise.
    */
   async receiveValue(options?: BlockOptions): Promise<unknown> {
@@ -237,7 +244,10 @@ export class Channel extends ReceivingChannel {
     return this.#readable;
   }
 
-  /** A stream whose chunks are sent as messages; closing or aborting it closes the channel. */
+  /**
+   * A stream whose chunks are sent as messages: a write waits while the ring is full. Closing or
+   * aborting it closes the channel.
+   */
   get writable(): WritableStream<Uint8Array> {
     this.#writable ??= new WritableStream({
       write: (chunk, controller) => this.send(chunk, { signal: signalOf(controller) }),
@@ -270,8 +280,8 @@ export class Channel extends ReceivingChannel {
 
   /**
    * Leaves the channel; a second call does nothing. What was sent stays for the others. Pending
-   * calls that receive give undefined, those that send reject with `ERR_MEMMAP_CLOSED`, and what
-   * was reserved is not sent.
+   * calls that receive give undefined, those that send reject with `ERR_MEMMAP_CLOSED`, what was
+   * reserved is not sent, and what was borrowed is the next receiver's.
    */
   close(): void {
     this[endOf].close();
