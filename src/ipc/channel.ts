@@ -161,8 +161,8 @@ export class Channel extends ReceivingChannel {
   /**
    * Sends a structured value, by the serializer of the platform.
    *
-   * The bytes of its typed arrays are kept out of that, and copied once into the ring; they must not
-   * change until the promise settles. They come back as views of one buffer, a `Buffer` as a
+   * The bytes of its typed arrays are kept out of that, and copied once into the ring; they must
+   * not change until the promise settles. They come back as views of one buffer, a `Buffer` as a
    * `Uint8Array` (on Bun, below 512 bytes, as a `Buffer`), an array over a `SharedArrayBuffer` as a
    * copy. On Bun arrays of less than 512 bytes go through the serializer, and all do when the value
    * holds an object whose inside cannot be seen, such as a `Blob`.
@@ -200,8 +200,8 @@ export class Channel extends ReceivingChannel {
    * @param options As {@link Channel.receive}.
    * @returns The value; undefined when no more will come.
    * @throws {MemmapError} `ERR_MEMMAP_VERSION` for a value of another JavaScript engine: Bun on one
-   *   side and Node or Deno on the other understand bytes alone; `ERR_MEMMAP_CORRUPT` for bytes that
-   *   are no value. The message is gone then.
+   *   side and Node or Deno on the other understand bytes alone; `ERR_MEMMAP_CORRUPT` for bytes
+   *   that are no value. The message is gone then.
    * @throws As {@link Channel.receive} otherwise.
    */
   async receiveValue(options?: BlockOptions): Promise<unknown> {

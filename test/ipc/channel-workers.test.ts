@@ -132,7 +132,7 @@ test("a queue: 4 producers, 3 consumers, none lost, none doubled, order kept", a
   assert.equal(await run(code), "1200\n");
 });
 
-test("a broadcast: every consumer gets every message of 3 producers, all in one order", async () => {
+test("a broadcast: 3 consumers get every message of 3 producers, in one order", async () => {
   const code = `${traffic("broadcast", 3, 200)}
     assert.equal(found[0].length, 600);
     assert.deepEqual(found[1], found[0]);

@@ -24,7 +24,7 @@ test("the lock of a dead receiver is taken, and its message is the next one's", 
   }
 });
 
-test("all who sleep behind a borrowed message are woken by its release, one after the other", async (t) => {
+test("all who sleep behind a borrowed message are woken by its release", async (t) => {
   const [channel, other] = pair(t);
   other.sendSync(Uint8Array.of(0));
   const loan = channel.borrow();

@@ -23,7 +23,7 @@ async function attachAnd(t: Parameters<typeof pair>[0], code: string, exposeGc =
   return { channel, ...result };
 }
 
-test("a program that ends by itself, or exits with 0, has closed; it does not wait for channels", async (t) => {
+test("a program that ends by itself, or exits with 0, has closed", async (t) => {
   for (const code of ["channel.trySend(Uint8Array.of(1));", "process.exit(0);"]) {
     const { channel, code: exit } = await attachAnd(t, code);
     assert.equal(exit, 0);

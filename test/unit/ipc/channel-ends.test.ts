@@ -52,7 +52,7 @@ test("an entry of a dead thread is freed without what would judge the next one",
   assert.deepEqual([words[base], words[base + endWords.startTime]], [0, 0]);
 });
 
-test("the death of the last sender or receiver is told, and somebody new makes it open", async (t) => {
+test("the death of the last sender or receiver is told, until somebody comes", async (t) => {
   const [channel, other] = pair(t);
   const words = wordsOf(t, channel);
   other.close();
