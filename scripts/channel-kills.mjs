@@ -1,13 +1,14 @@
-// Kills the parties of channels with SIGKILL, at random moments, thousands of times, and checks what
-// the others have: no message torn, none doubled, none lost but what a killed receiver had taken,
-// each sender's in their order; locks of the dead are recovered, the death of the last is told, and
-// a channel is of use again when somebody comes.
+// Kills the parties of channels with SIGKILL, at random moments, thousands of times, and checks
+// what the others have: no message torn, none doubled, none lost but what a killed receiver had
+// taken, each sender's in their order; locks of the dead are recovered, the death of the last is
+// told, and a channel is of use again when somebody comes.
 //
 //   node scripts/channel-kills.mjs [seconds] [--seed=number] [--kills=number]
+//                                  [--only=queue|broadcast]
 //
 // A process that waits for its task is started ahead, so that a kill costs less than a start. Bare:
-// needs only the built package, and runs on every runtime. Prints the seed and the counts; exit code
-// 1 when something was wrong.
+// needs only the built package, and runs on every runtime. Prints the seed and the counts; exit
+// code 1 when something was wrong.
 
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -253,6 +254,7 @@ function settle(round) {
 /** A sender whose last receiver is killed is told so; a new receiver makes the channel whole. */
 async function outlive(round) {
   const { channel } = round;
+  own.clear();
   const receiver = await begin(round, "consume");
   if (!(await until(() => isAtWork(receiver), "a receiver at the end"))) return;
   await kill(round, receiver);
@@ -359,7 +361,7 @@ function requireOneOrder([one, two]) {
   return undefined;
 }
 
-/** The name goes with its last holder, also when that was killed: at the next look at the latest. */
+/** The name of a channel whose holders were killed is gone at the next look at the latest. */
 function requireCollected(name) {
   try {
     Channel.open(name);
@@ -372,18 +374,20 @@ function requireCollected(name) {
 
 async function main() {
   const args = process.argv.slice(2);
-  const numberOf = (name) => {
-    const word = args.find((arg) => arg.startsWith(`--${name}=`));
-    return word && Number(word.slice(name.length + 3));
+  const optionOf = (name) => {
+    const start = `--${name}=`;
+    return args.find((arg) => arg.startsWith(start))?.slice(start.length);
   };
   const seconds = Number(args.find((arg) => /^\d+$/.test(arg)) ?? 30);
-  const killsMax = numberOf("kills") ?? Number.POSITIVE_INFINITY;
-  const seed = numberOf("seed") ?? Math.floor(Math.random() * 2 ** 31);
+  const killsMax = Number(optionOf("kills") ?? Number.POSITIVE_INFINITY);
+  const seed = Number(optionOf("seed") ?? Math.floor(Math.random() * 2 ** 31));
+  const only = optionOf("only");
   const random = makeRandom(seed);
   console.log(`channel-kills: ${seconds} s, --seed=${seed}`);
   const end = performance.now() + seconds * 1000;
   while (performance.now() < end && counts.kills < killsMax && failures.length === 0) {
-    const play = random(2) === 0 ? queueRound : broadcastRound;
+    const kind = only ?? (random(2) === 0 ? "queue" : "broadcast");
+    const play = kind === "queue" ? queueRound : broadcastRound;
     await play(random, Math.min(KILLS_A_ROUND, killsMax - counts.kills));
   }
   console.log(`channel-kills: ${JSON.stringify(counts)}`);
