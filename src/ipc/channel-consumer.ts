@@ -32,6 +32,9 @@ export type Received = Message | "end";
 /** Whether the bytes of a message are wanted as a copy, or in the ring. */
 export type Way = "copy" | "in place";
 
+/** How many records of a message, or of a peer that writes nonsense without an end, in one try. */
+const recordsAtOnce = 64;
+
 /** A wait for a message. */
 export class Arrival implements Task<Received> {
   readonly action = "receive from";
@@ -149,7 +152,8 @@ export class Consumer {
   }
 
   #next(way: Way, stage: Stage): Message | Sleep | undefined {
-    while (this.isBorrowed || !this.#isEmpty) {
+    for (let records = 0; this.isBorrowed || !this.#isEmpty; records += 1) {
+      if (records === recordsAtOnce) return this.#later();
       const isTaken = this.#take(stage);
       if (isTaken !== true) return isTaken;
       const record = this.#record();
@@ -159,6 +163,12 @@ export class Consumer {
     if (this.#parts.length > 0 && this.#isOrphaned(stage)) this.#parts = [];
     if (this.#parts.length === 0 || this.#memory.shape.isBroadcast) this.#release();
     return undefined;
+  }
+
+  /* More has come all the time: goes on when time limits were looked at. No tail is odd, so the
+     sleep on it ends at once. */
+  #later(): Sleep {
+    return { index: at.tail, value: Atomics.load(this.place.words, at.tail) | 1 };
   }
 
   /* Whether the rest of a message that has begun will never come: its sender has given up or died.

@@ -221,24 +221,30 @@ export class Producer {
     return "none";
   }
 
-  /* A cursor that is out of range meanwhile is judged by the next look for room. */
+  /* A cursor that is out of range is judged by the next look for room. It is read once: nobody else
+     moves it, unless somebody writes nonsense, and that must not keep us here. */
   #dropFrom(first: number, tail: number, most: number): void {
     const { words } = this.place;
     const { data, shape } = this.#memory;
     const { capacity } = shape;
-    for (;;) {
-      const head = Atomics.load(words, first + lane.cursor);
-      if (!isExtent(head, tail, capacity) || distance(head, tail) <= most) return;
+    let head = Atomics.load(words, first + lane.cursor);
+    while (isExtent(head, tail, capacity) && distance(head, tail) > most) {
       const record = recordAt(data, { head, tail, capacity });
       if (record === undefined) throw corrupt(this.place, "there is no record at its cursor");
-      const { kind, next } = record;
-      const isBeginning = kind === what.whole || kind === what.first;
-      if (kind !== what.padding) {
-        const isRest = Atomics.exchange(words, first + lane.partial, 0) !== 0;
-        if (isBeginning || isRest) Atomics.add(words, first + lane.dropped, 1);
-      }
-      Atomics.store(words, first + lane.cursor, next);
+      this.#countDropped(first, record.kind);
+      head = record.next;
+      Atomics.store(words, first + lane.cursor, head);
     }
+  }
+
+  /* Who is killed in between has counted a message twice rather than not at all. */
+  #countDropped(first: number, kind: number): void {
+    if (kind === what.padding) return;
+    const { words } = this.place;
+    const isRest = Atomics.load(words, first + lane.partial) !== 0;
+    const isBeginning = kind === what.whole || kind === what.first;
+    if (isBeginning || isRest) Atomics.add(words, first + lane.dropped, 1);
+    Atomics.store(words, first + lane.partial, 0);
   }
 
   /** Where the payload of a record lies. */
