@@ -8,7 +8,7 @@
  * They clear the lane's `partial` then, by which the reader knows, and count the message once.
  */
 import type { Stage, Task } from "./block.js";
-import { type Ends, wake } from "./channel-ends.js";
+import { type ChannelState, type Ends, wake } from "./channel-ends.js";
 import { at, lane } from "./channel-layout.js";
 import type { ChannelMemory } from "./channel-memory.js";
 import { corrupt } from "./channel-producer.js";
@@ -131,10 +131,10 @@ export class Consumer {
       const { words } = this.place;
       Atomics.store(words, at.dataFlag, 1);
       const value = Atomics.load(words, at.dataCount);
-      const isOver = this.#ends.senders !== "open";
+      const { senders } = this.#ends;
       const late = this.#next(way, stage);
       if (late !== undefined) return late;
-      if (isOver) return this.#end();
+      if (senders !== "open") return this.#end(senders);
       return { index: at.dataCount, value };
     } catch (error) {
       this.#parts = [];
@@ -143,11 +143,12 @@ export class Consumer {
     }
   }
 
-  /* Nothing will come any more; an unfinished message is of no use. */
-  #end(): "end" {
+  /* Nothing more had come when there were no senders; an unfinished message is of no use. How they
+     stand now may be another thing: the next one may have come. */
+  #end(senders: ChannelState): "end" {
     this.#parts = [];
     this.#release();
-    this.#ends.requireOrderlyEnd();
+    if (senders === "peer-died") throw this.#ends.sendersDied();
     return "end";
   }
 

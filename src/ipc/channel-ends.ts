@@ -305,11 +305,10 @@ export class Ends {
     throw memmapError("ERR_MEMMAP_CLOSED", `${what}: the last who could receive has closed it`);
   }
 
-  /** Throws when the last who could send has died, rather than closed. */
-  requireOrderlyEnd(): void {
-    if (this.senders !== "peer-died") return;
+  /** The error of those who receive when the last who could send has died. */
+  sendersDied(): Error {
     const what = `Cannot receive from ${this.#place.label}`;
-    throw memmapError("ERR_MEMMAP_PEER_DIED", `${what}: the last who could send has died`);
+    return memmapError("ERR_MEMMAP_PEER_DIED", `${what}: the last who could send has died`);
   }
 }
 

@@ -114,6 +114,33 @@ test("a channel without a name goes with the processes that have it", async (t) 
   });
 });
 
+test("a sender who comes when the death of the last is found: not the end", async (t) => {
+  const code = `${start}
+    import { at } from "#dist/ipc/channel-layout.js";
+    const channel = Channel.create({ capacity: 1024 });
+    const { handle } = channel;
+    const last = Channel.attach(handle, { receives: false });
+    last.sendSync(Uint8Array.of(1));
+    last.close();
+    const first = channel.receiveSync();
+    const all = new Int32Array(SharedMemory.attach(handle.memory).map().buffer);
+    all[at.lastSender] = 2; // As if it had been killed.
+    const { load } = Atomics;
+    let next;
+    Atomics.load = (array, index) => {
+      const value = load(array, index);
+      if (index !== at.lastSender || next !== undefined) return value;
+      next = null;
+      next = Channel.attach(handle, { receives: false });
+      return value;
+    };
+    const died = codeOf(() => channel.receiveSync({ timeoutMs: 1000 }));
+    next.sendSync(Uint8Array.of(2));
+    answer({ first: [...first], died, next: [...channel.receiveSync()] });`;
+  const expected = { first: [1], died: "ERR_MEMMAP_PEER_DIED", next: [2] };
+  assert.deepEqual(await answerTo(t, code), expected);
+});
+
 /* A mount namespace of its own, in which /dev/shm is small. */
 const inSmallShm = [
   ...["-m", "--propagation", "private", "sh", "-c"],
