@@ -48,7 +48,7 @@ function benchOf({ size, count, ours, rivals, limit }: Plan): Bench {
 export const benches: readonly Bench[] = [
   benchOf({
     size: 64,
-    count: 200_000,
+    count: 500_000,
     ours: "channel",
     rivals: { json: 20, advanced: 20, socket: 5, worker: 1 },
     limit: ["one-way", 0.02],

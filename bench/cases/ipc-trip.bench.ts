@@ -49,15 +49,15 @@ function benchOf({ question, count, ours, rivals, limit }: Plan): Bench {
 /** What is measured. */
 export const benches: readonly Bench[] = [
   benchOf({
-    question: "How long do 20,000 messages of 64 bytes take to another process and back, waiting?",
-    count: 20_000,
+    question: "How long do 200,000 messages of 64 bytes take to another process and back, waiting?",
+    count: 200_000,
     ours: "channel",
     rivals: { json: 20, advanced: 20, socket: 20 },
     limit: 0.4,
   }),
   benchOf({
-    question: "How long do 20,000 of them take without blocking the event loop?",
-    count: 20_000,
+    question: "How long do 100,000 of them take without blocking the event loop?",
+    count: 100_000,
     ours: "channel-async",
     rivals: { socket: 0.5, json: 1 },
     limit: undefined,

@@ -71,8 +71,7 @@ const sync: Way = {
     return bytes;
   },
   async far(task, extra) {
-    using there = attached(extra).there;
-    using back = attached(extra).back;
+    const { there, back } = attached(extra);
     if (task.name === "trip") {
       for (;;) {
         const message = there.receiveSync();
@@ -112,8 +111,7 @@ const async: Way = {
     return bytes;
   },
   async far(task, extra) {
-    using there = attached(extra).there;
-    using back = attached(extra).back;
+    const { there, back } = attached(extra);
     let bytes = 0;
     if (task.name === "one-way") await back.send(total(0));
     for await (const message of there) {
@@ -143,8 +141,7 @@ const inPlace: Way = {
     return bytes;
   },
   async far(task, extra) {
-    using there = attached(extra).there;
-    using back = attached(extra).back;
+    const { there, back } = attached(extra);
     back.sendSync(total(0));
     let bytes = 0;
     for (let i = 0; i < task.count; ) {

@@ -47,6 +47,8 @@ export interface Task<T> extends Named {
   readonly spins?: number | undefined;
   /** How often to let the event loop turn before an asynchronous one. */
   readonly turns?: number | undefined;
+  /** How often to try in each of these turns; by default once. */
+  readonly triesInTurn?: number | undefined;
   readonly keeper?: Keeper | undefined;
 }
 
@@ -131,12 +133,14 @@ function turn(): Promise<void> {
 /* Lets the event loop turn a few times: what is waited for often comes soon. */
 async function spin<T>(task: Task<T>, signal: AbortSignal | undefined): Promise<T | undefined> {
   for (let turns = task.turns ?? turnsOfLock; turns > 0; turns -= 1) {
+    for (let tries = task.triesInTurn ?? 1; tries > 0; tries -= 1) {
+      const value = task.attempt("spin");
+      if (value !== undefined) return value;
+    }
     await turn();
     signal?.throwIfAborted();
-    const value = task.attempt("spin");
-    if (value !== undefined) return value;
   }
-  return undefined;
+  return task.attempt("spin");
 }
 
 /* A resize of the mapping ends the waits on its words, and the structure is at another address. */
@@ -164,7 +168,7 @@ export async function block<T>(task: Task<T>, limits: Limits): Promise<T> {
   const end = performance.now() + timeoutMs;
   let stage: Stage = timeoutMs === 0 ? "look" : "park";
   try {
-    const soon = task.attempt("spin") ?? (timeoutMs > 0 ? await spin(task, signal) : undefined);
+    const soon = timeoutMs > 0 ? await spin(task, signal) : task.attempt("spin");
     if (soon !== undefined) return soon;
     for (let slices = 0; ; slices += 1) {
       const value = task.attempt(stage);

@@ -3,15 +3,17 @@
  * checks of what a creator wrote; what changes later is checked where it is read.
  *
  *     byte 0      format | capacity | options | namespace | epoch | last sender | last receiver
- *         64      producers: lock, its start time | tail | data flag | data count
+ *         32      producers: lock, its start time
+ *         64      (free) | (free) | tail | data flag | data count
  *        128      the queue's lane: lock, its start time | cursor | dropped | partial
  *        192      space flag | space count
  *        256      ends: 60 of 64 bytes
  *                     thread id | start time | roles | (free) | lane of a broadcast | (free)
  *       4096      the ring (ring.ts)
  *
- * Layout 1 (format.ts); all numbers are of 32 bits, in the byte order of the machine. What many
- * write lies on cache lines of its own.
+ * Layout 1 (format.ts); all numbers are of 32 bits, in the byte order of the machine. While
+ * messages flow, one cache line of the head travels for each: that of the tail. What producers
+ * write for themselves, and receivers for themselves, lies on others.
  *
  *     epoch     counts up whenever an end comes or goes: what was known about the ends is old then
  *     lane      how far has been read, and the lock of whoever reads: one for all receivers of a
@@ -35,7 +37,7 @@ export const at = {
   epoch: 4,
   lastSender: 5,
   lastReceiver: 6,
-  producers: 16,
+  producers: 8,
   tail: 18,
   dataFlag: 19,
   dataCount: 20,

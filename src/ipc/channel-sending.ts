@@ -55,11 +55,12 @@ export interface Written {
 }
 
 /* The records of a message, in their order. */
-function* partsOf(length: number, capacity: number, mark: number): Generator<Part> {
-  if (length <= payloadMax(capacity)) {
-    yield { offset: 0, length, mark: mark | what.whole };
-    return;
-  }
+function partsOf(length: number, capacity: number, mark: number): Iterable<Part> {
+  if (length > payloadMax(capacity)) return piecesOf(length, capacity, mark);
+  return [{ offset: 0, length, mark: mark | what.whole }];
+}
+
+function* piecesOf(length: number, capacity: number, mark: number): Generator<Part> {
   const most = partLength(capacity);
   for (let offset = 0; offset < length; offset += most) {
     const isLast = offset + most >= length;
@@ -330,7 +331,8 @@ export abstract class SendingChannel {
   /** @internal */
   protected sendMarkedSync(content: Content, mark: number, timeoutMs: number): void {
     const end = this.#requireOpen("send to");
-    const until = performance.now() + timeoutMs;
+    const until =
+      timeoutMs === Number.POSITIVE_INFINITY ? timeoutMs : performance.now() + timeoutMs;
     end.producer.enterSync();
     const sending = this.#sending(end, 0);
     sending.isSync = true;
