@@ -16,7 +16,7 @@ import { Line } from "./line.js";
 import { holderOf } from "./lock-word.js";
 import { OwnedWord, type Sleep } from "./owned-word.js";
 import type { Place } from "./place.js";
-import { isExtent, type RecordFacts, recordAt, what } from "./ring.js";
+import { distance, isExtent, type RecordFacts, recordAt, what } from "./ring.js";
 import type { Keeper } from "./wait.js";
 
 /** A message; in place, its bytes are good until it is let go. */
@@ -248,11 +248,16 @@ export class Consumer {
     return this.#memory.bytes.subarray(offset, offset + length);
   }
 
-  /* Moves the cursor on, and wakes producers that wait for room. */
+  /* Moves the cursor on, and wakes producers that wait for room: not for every record, since a
+     system call costs more than most of them, but when a quarter of the ring is free. Who waits
+     for less looks by itself after a while. */
   #pass(record: RecordFacts): void {
     const { words } = this.place;
     Atomics.store(words, this.#cursor, record.next);
-    wake(words, at.spaceFlag, at.spaceCount);
+    if (Atomics.load(words, at.spaceFlag) === 0) return;
+    const used = distance(record.next, Atomics.load(words, at.tail));
+    const isWorthIt = used <= (this.#memory.shape.capacity / 4) * 3;
+    if (isWorthIt) wake(words, at.spaceFlag, at.spaceCount);
   }
 
   /** Gives a borrowed message back. */
