@@ -11,7 +11,8 @@ import type { Stage, Task } from "./block.js";
 import { type ChannelState, type Ends, wake } from "./channel-ends.js";
 import { at, lane } from "./channel-layout.js";
 import type { ChannelMemory } from "./channel-memory.js";
-import { corrupt } from "./channel-producer.js";
+import { corrupt, takeLock } from "./channel-producer.js";
+import { requireFormat } from "./format.js";
 import { Line } from "./line.js";
 import { holderOf } from "./lock-word.js";
 import { OwnedWord, type Sleep } from "./owned-word.js";
@@ -126,7 +127,7 @@ export class Consumer {
   attempt(way: Way, stage: Stage): Received | Sleep | undefined {
     if (stage === "spin" && this.#isEmpty && this.#parts.length === 0) return undefined;
     try {
-      if (stage === "look") this.place.requireShared();
+      if (stage === "look") this.#requireWhole();
       const found = this.#next(way, stage);
       if (found !== undefined || stage === "spin") return found;
       if (stage === "look") this.#ends.reap();
@@ -143,6 +144,13 @@ export class Consumer {
       if (!this.place.isClosed) this.giveUp();
       throw error;
     }
+  }
+
+  /* A peer may have written over the head, or made the memory shorter, while this end slept. */
+  #requireWhole(): void {
+    this.place.requireShared();
+    const format = Atomics.load(this.place.words, at.format);
+    requireFormat(format, "channel", `Cannot receive from ${this.place.label}`);
   }
 
   /* Nothing more had come when there were no senders; an unfinished message is of no use. How they
@@ -185,7 +193,7 @@ export class Consumer {
   /* Takes the lock, unless parts of a message have kept it. */
   #take(stage: Stage): true | Sleep | undefined {
     if (this.#isHeld && !this.isBorrowed) return true;
-    const taken = this.#lock.attempt(stage);
+    const taken = takeLock(this.#lock, { place: this.place, stage });
     if (typeof taken !== "string") return taken;
     if (taken === "unrepaired") this.#lock.repaired(); // Its message was not received.
     this.#isHeld = true;
@@ -245,7 +253,7 @@ export class Consumer {
   }
 
   #bytesOf({ offset, length }: RecordFacts): Uint8Array<ArrayBuffer> {
-    return this.#memory.bytes.subarray(offset, offset + length);
+    return this.#memory.lent.bytes(offset, length);
   }
 
   /* Moves the cursor on, and wakes producers that wait for room: not for every record, since a

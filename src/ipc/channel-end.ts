@@ -3,12 +3,15 @@
  * halves that send and receive. Owns the list of ends of this environment, which are left when the
  * program ends by itself: a peer is closed then, and has died only when it was killed or failed.
  */
-import { type FaultError, MemmapError } from "../errors.js";
+import type { FaultError } from "../errors.js";
 import { Consumer } from "./channel-consumer.js";
 import { Ends } from "./channel-ends.js";
 import type { ChannelMemory } from "./channel-memory.js";
 import { Producer } from "./channel-producer.js";
 import type { Keeper } from "./wait.js";
+
+/** Where a channel keeps its end. @internal */
+export const endOf: unique symbol = Symbol("memmap.channel");
 
 /** An end that is open. */
 export class ChannelEnd implements Keeper {
@@ -26,6 +29,7 @@ export class ChannelEnd implements Keeper {
     this.producer = new Producer(memory, this.ends);
     this.consumer = new Consumer(memory, this.ends);
     memory.mapping.onfault = (fault) => this.#fail(fault);
+    memory.lent.onfault = (fault) => this.#fail(fault);
   }
 
   /** Leaves the channel and gives the memory back; a second call does nothing. */
@@ -33,10 +37,10 @@ export class ChannelEnd implements Keeper {
     if (this.isClosed) return;
     this.isClosed = true;
     openEnds.delete(this);
+    const { mapping, lent, memory } = this.memory;
     for (const part of [this.producer, this.consumer, this.ends]) closeWhatever(part);
-    closeWhatever({ close: () => this.memory.mapping.check() }); // Faults of these last touches.
-    this.memory.mapping.close();
-    this.memory.memory.close();
+    closeWhatever({ close: () => mapping.check() }); // Faults of these last touches.
+    for (const part of [lent, mapping, memory]) closeWhatever(part);
   }
 
   /** Throws when its memory could not be served: nothing that is read from it counts any more. */
@@ -56,8 +60,8 @@ export class ChannelEnd implements Keeper {
 function closeWhatever(part: { close(): void }): void {
   try {
     part.close();
-  } catch (error) {
-    if (!(error instanceof MemmapError)) throw error;
+  } catch {
+    // Whoever waits for what is left sees this thread end, if not before.
   }
 }
 

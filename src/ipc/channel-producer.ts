@@ -4,14 +4,14 @@
  * record counts from the moment in which the tail passes it, in one atomic step: a producer that is
  * killed before leaves nothing, and the next one writes over it.
  */
-import { memmapError } from "../errors.js";
+import { MemmapError, memmapError } from "../errors.js";
 import { errnoOf, systemError } from "../failure.js";
 import type { Stage, Task } from "./block.js";
 import { type Ends, wake } from "./channel-ends.js";
 import { at, lane } from "./channel-layout.js";
 import type { ChannelMemory } from "./channel-memory.js";
 import { Line } from "./line.js";
-import { OwnedWord, type Sleep } from "./owned-word.js";
+import { OwnedWord, type Sleep, type Taken } from "./owned-word.js";
 import type { Place } from "./place.js";
 import {
   distance,
@@ -113,7 +113,7 @@ export class Producer {
   attempt(sending: Sending, stage: Stage): number | Sleep | undefined {
     if (stage === "look") this.place.requireShared();
     if (this.#holder !== sending) {
-      const taken = this.#lock.attempt(stage);
+      const taken = takeLock(this.#lock, { place: this.place, stage });
       if (typeof taken !== "string") {
         if (stage === "look") this.#requireReceivers();
         return taken;
@@ -209,7 +209,7 @@ export class Producer {
       if (distance(cursor, tail) + need <= capacity) continue;
       if (isNew && !isExtent(cursor, tail, capacity)) continue;
       const lock = this.#laneLock(first);
-      const taken = lock.attempt(stage);
+      const taken = takeLock(lock, { place: this.place, stage });
       if (typeof taken !== "string") return taken;
       if (taken === "unrepaired") lock.repaired();
       try {
@@ -247,10 +247,19 @@ export class Producer {
     Atomics.store(words, first + lane.partial, 0);
   }
 
-  /** Where the payload of a record lies. */
+  /** Where the payload of a record lies, for the channel itself. */
   payload(position: number, length: number): Uint8Array<ArrayBuffer> {
-    const offset = (position & (this.#memory.shape.capacity - 1)) + recordHead;
+    const offset = this.#payloadOffset(position);
     return this.#memory.bytes.subarray(offset, offset + length);
+  }
+
+  /** The same for a user. */
+  lend(position: number, length: number): Uint8Array<ArrayBuffer> {
+    return this.#memory.lent.bytes(this.#payloadOffset(position), length);
+  }
+
+  #payloadOffset(position: number): number {
+    return (position & (this.#memory.shape.capacity - 1)) + recordHead;
   }
 
   /** Lets the tail pass a record that is written, and wakes who sleeps. */
@@ -304,4 +313,22 @@ export class Producer {
 /** The error of a channel that somebody has written over. */
 export function corrupt(place: Place, how: string): Error {
   return memmapError("ERR_MEMMAP_CORRUPT", `Cannot use ${place.label}: ${how}`);
+}
+
+/**
+ * One try to take a lock of a channel. Whoever takes one from the dead repairs it, so one that is
+ * abandoned was written over.
+ */
+export function takeLock(lock: OwnedWord, { place, stage }: Taking): Taken | Sleep | undefined {
+  try {
+    return lock.attempt(stage);
+  } catch (error) {
+    const isAbandoned = error instanceof MemmapError && error.code === "ERR_MEMMAP_OWNER_DIED";
+    throw isAbandoned ? corrupt(place, "its locks were written over") : error;
+  }
+}
+
+interface Taking {
+  readonly place: Place;
+  readonly stage: Stage;
 }

@@ -13,8 +13,8 @@ import {
   timedOut,
 } from "./block.js";
 import { Arrival, type Message, type Received, type Way } from "./channel-consumer.js";
-import type { ChannelEnd } from "./channel-end.js";
-import { endOf, SendingChannel } from "./channel-sending.js";
+import { type ChannelEnd, endOf } from "./channel-end.js";
+import { SendingChannel } from "./channel-sending.js";
 
 /** A message that is read where it lies. */
 export interface Borrowed extends Disposable {

@@ -2,8 +2,8 @@
  * What a channel's end can send: the first third of class Channel. Every method reads all its
  * arguments before it looks at the state.
  */
-import { memmapError, outOfRange } from "../errors.js";
-import { asBytes, asInteger } from "../validate.js";
+import { memmapError, outOfRange, wrongValue } from "../errors.js";
+import { asBytes } from "../validate.js";
 import {
   type BlockOptions,
   type BlockSyncOptions,
@@ -14,30 +14,12 @@ import {
   readTimeout,
   timedOut,
 } from "./block.js";
-import type { ChannelEnd } from "./channel-end.js";
+import { type ChannelEnd, endOf } from "./channel-end.js";
 import type { ChannelState } from "./channel-ends.js";
 import { asReserved } from "./channel-options.js";
 import { Sending } from "./channel-producer.js";
+import { type Reservation, Reserved } from "./reservation.js";
 import { partLength, payloadMax, recordLength, what } from "./ring.js";
-
-/** Where a channel keeps its state. @internal */
-export const endOf: unique symbol = Symbol("memmap.channel");
-
-/** Room in the ring, to be written in place. */
-export interface Reservation extends Disposable {
-  /** The bytes of the message, in the ring: what they held before is of no meaning. */
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  /**
-   * Sends the message; the bytes are the receiver's from then on.
-   *
-   * @param length Of its bytes, from the first; by default all.
-   * @throws {MemmapError} `ERR_MEMMAP_CLOSED` when it was committed or aborted, or its channel
-   *   closed.
-   */
-  commit(length?: number): void;
-  /** Sends nothing; after `commit()` it does nothing. */
-  abort(): void;
-}
 
 interface Part {
   readonly offset: number;
@@ -66,53 +48,6 @@ function* piecesOf(length: number, capacity: number, mark: number): Generator<Pa
     const isLast = offset + most >= length;
     const kind = offset === 0 ? what.first : isLast ? what.last : what.middle;
     yield { offset, length: Math.min(most, length - offset), mark: mark | kind };
-  }
-}
-
-interface RecordPlace {
-  readonly position: number;
-  readonly length: number;
-}
-
-/* It holds the channel, which must not be collected while somebody writes into its memory. */
-class Reserved implements Reservation {
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  readonly #channel: SendingChannel;
-  readonly #position: number;
-  #sending: Sending | undefined;
-
-  constructor(channel: SendingChannel, sending: Sending, place: RecordPlace) {
-    this.#channel = channel;
-    this.#sending = sending;
-    this.#position = place.position;
-    this.bytes = channel[endOf].producer.payload(place.position, place.length);
-  }
-
-  commit(length: number = this.bytes.length): void {
-    const end = this.#channel[endOf];
-    const sending = this.#sending;
-    if (sending === undefined || end.isClosed) {
-      throw memmapError("ERR_MEMMAP_CLOSED", "Cannot commit a reservation: it has ended");
-    }
-    asInteger(length, "length", { max: this.bytes.length });
-    this.#sending = undefined;
-    try {
-      end.producer.publish(this.#position, length, what.whole);
-    } finally {
-      end.producer.leave(sending);
-    }
-    end.producer.wake();
-  }
-
-  abort(): void {
-    const sending = this.#sending;
-    this.#sending = undefined;
-    const end = this.#channel[endOf];
-    if (sending !== undefined && !end.isClosed) end.producer.leave(sending);
-  }
-
-  [Symbol.dispose](): void {
-    this.abort();
   }
 }
 
@@ -296,14 +231,15 @@ export abstract class SendingChannel {
     const end = this.#requireOpen("send to");
     const sending = this.#tryBegin(end, bytes);
     if (sending === undefined) return undefined;
-    let position: number | undefined;
+    let reserved: Reserved | undefined;
     try {
-      position = sending.attempt("spin");
+      const position = sending.attempt("spin");
+      if (position === undefined) return undefined;
+      reserved = new Reserved(this, sending, { position, length: bytes });
+      return reserved;
     } finally {
-      if (position === undefined) end.producer.leave(sending);
+      if (reserved === undefined) end.producer.leave(sending);
     }
-    if (position === undefined) return undefined;
-    return new Reserved(this, sending, { position, length: bytes });
   }
 
   /** @internal */
@@ -356,6 +292,7 @@ export abstract class SendingChannel {
 
   #write(content: Content, part: Part, position: number): void {
     const { producer } = this[endOf];
+    if (content.length < part.offset + part.length) throw changed();
     const target = producer.payload(position, part.length);
     if (!(content instanceof Uint8Array)) content.copyTo(target, part.offset);
     else if (part.length === content.length) target.set(content);
@@ -397,4 +334,9 @@ export abstract class SendingChannel {
 
 function rest(limits: Limits, until: number): Limits {
   return { ...limits, timeoutMs: Math.max(0, until - performance.now()) };
+}
+
+/* A buffer that was resized or transferred meanwhile: the ring's old bytes are nobody's to see. */
+function changed(): TypeError {
+  return wrongValue(`"message" was made shorter while it was sent`);
 }

@@ -7,7 +7,7 @@ import { illegalConstructor } from "../errors.js";
 import { asOptionalSignal } from "../validate.js";
 import { type BlockOptions, type BlockSyncOptions, readLimits, readTimeout } from "./block.js";
 import type { Message } from "./channel-consumer.js";
-import { type ChannelEnd, enter, leaveWith } from "./channel-end.js";
+import { type ChannelEnd, endOf, enter, leaveWith } from "./channel-end.js";
 import { type ChannelHandle, makeHandle, readHandle } from "./channel-handle.js";
 import { headBytes } from "./channel-layout.js";
 import { makeChannel, openChannel } from "./channel-memory.js";
@@ -18,7 +18,6 @@ import {
   readOptions,
 } from "./channel-options.js";
 import { ReceivingChannel } from "./channel-receiving.js";
-import { endOf } from "./channel-sending.js";
 import { decodeValue, encodeValue } from "./channel-values.js";
 import { valueMark } from "./ring.js";
 import { SharedMemory } from "./shared-memory.js";

@@ -51,3 +51,15 @@ test("the rest of a message whose first parts a dead receiver had is skipped", a
   other.sendSync(Uint8Array.of(1));
   assert.deepEqual(await received, Uint8Array.of(1));
 });
+
+test("who sleeps is told that somebody has written over the head, or over the locks", async (t) => {
+  const [channel, other] = pair(t);
+  const words = wordsOf(t, channel);
+  const asleep = other.receive({ timeoutMs: 20_000 });
+  await pause(50);
+  words[at.format] = -1;
+  await assert.rejects(asleep, { code: "ERR_MEMMAP_CORRUPT" });
+  words[at.producers] = -1;
+  assert.throws(() => channel.sendSync(Uint8Array.of(1)), { code: "ERR_MEMMAP_CORRUPT" });
+  words[at.producers] = 0;
+});
