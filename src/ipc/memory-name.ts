@@ -25,6 +25,11 @@ const collectable = 0o2000;
 /** How often a name is looked up again that others make and remove meanwhile. */
 const triesMax = 100;
 
+/** How often a hold is tried, a millisecond apart: openers lock alone for a moment only. */
+const holdTriesMax = 1000;
+
+const pause = new Int32Array(new SharedArrayBuffer(4));
+
 /** An object that this process holds. */
 export interface NamedObject {
   readonly fd: number;
@@ -57,7 +62,8 @@ export function pathOf(name: string): string {
 
 function failure(errno: number, call: { syscall: string; what: string; name: string }): Error {
   const { syscall, name } = call;
-  const what = `Cannot ${call.what} the shared memory ${JSON.stringify(name)}`;
+  const others = errnoName(errno) === "EAGAIN" ? ", which others keep locked" : "";
+  const what = `Cannot ${call.what} the shared memory ${JSON.stringify(name)}${others}`;
   return systemError(errno, { syscall, what, path: pathOf(name) });
 }
 
@@ -90,16 +96,39 @@ function removeName(fd: number, name: string): void {
 
 /** Removes the name of an object that this process held last; closing it is the caller's. */
 export function letGo(fd: number, name: string): void {
-  if (isCollectable(fd) && lockAlone(fd)) removeName(fd, name);
+  try {
+    if (isCollectable(fd) && lockAlone(fd)) removeName(fd, name);
+  } catch {
+    // Without /proc nobody can tell whose the name is: it stays.
+  }
 }
 
+/** Gives an object back that nobody is to have: others may have left it to this hold meanwhile. */
+export function drop(fd: number, name: string | undefined): void {
+  if (name !== undefined) letGo(fd, name);
+  native().closeDescriptor(fd);
+}
+
+/* Without waiting, as for the other end of a FIFO that somebody has put there. */
 function openPath(name: string): NamedObject | number {
+  const careful = constants.O_NOFOLLOW | constants.O_NONBLOCK;
   for (const flag of [constants.O_RDWR, constants.O_RDONLY]) {
-    const fd = native().openDescriptor(pathOf(name), flag | constants.O_NOFOLLOW, 0);
+    const fd = native().openDescriptor(pathOf(name), flag | careful, 0);
     if (fd >= 0) return { fd, isWritable: flag === constants.O_RDWR };
     if (errnoName(fd) !== "EACCES" || flag === constants.O_RDONLY) return fd;
   }
   return -1;
+}
+
+/* Waits for who only looks whether the object is nobody's, and not for ever for any other. */
+function lockShared(fd: number, name: string): void {
+  const call = { syscall: "flock", what: "hold", name };
+  for (let tries = 1; ; tries += 1) {
+    const result = native().lockDescriptor(fd, constant("LOCK_SH") | constant("LOCK_NB"));
+    if (result === 0) return;
+    if (result !== errnoOf("EAGAIN") || tries === holdTriesMax) throw failure(result, call);
+    Atomics.wait(pause, 0, 0, 1);
+  }
 }
 
 /* Takes a hold on an open object: false when it turned out to be nobody's, or was replaced. */
@@ -108,8 +137,7 @@ function hold(fd: number, name: string): boolean {
     removeName(fd, name);
     return false;
   }
-  const result = native().lockDescriptor(fd, constant("LOCK_SH"));
-  if (result < 0) throw failure(result, { syscall: "flock", what: "hold", name });
+  lockShared(fd, name);
   return isSameFile(fd, pathOf(name));
 }
 
@@ -128,7 +156,7 @@ export function openName(name: string): NamedObject | undefined {
       }
       isHeld = hold(opened.fd, name);
     } finally {
-      if (!isHeld) native().closeDescriptor(opened.fd);
+      if (!isHeld) native().closeDescriptor(opened.fd); // The name is not this object's.
     }
     if (isHeld) return opened;
   }
@@ -140,8 +168,7 @@ function prepare(fd: number, { name, byteLength, mode, isPersistent }: NewObject
   const allocated = byteLength === 0 ? 0 : native().allocate(fd, 0, byteLength);
   if (allocated < 0) throw failure(allocated, { syscall: "fallocate", what: "make", name });
   chmodSync(`/proc/self/fd/${fd}`, mode | (isPersistent ? 0 : collectable));
-  const locked = native().lockDescriptor(fd, constant("LOCK_SH"));
-  if (locked < 0) throw failure(locked, { syscall: "flock", what: "hold", name });
+  lockShared(fd, name);
 }
 
 /** Makes an object; undefined when there is one of that name that somebody holds. */
@@ -162,7 +189,7 @@ export function makeName(plan: NewObject): NamedObject | undefined {
       }
       const found = openName(name);
       if (found === undefined) continue; // It was left by a crash, and is gone now.
-      native().closeDescriptor(found.fd);
+      drop(found.fd, name); // Its holders may have gone while it was looked at.
       return undefined;
     }
   } finally {

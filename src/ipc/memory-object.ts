@@ -7,7 +7,7 @@ import { constants, readdirSync, statSync } from "node:fs";
 import { memmapError } from "../errors.js";
 import { errnoName, systemError } from "../failure.js";
 import { constant, type NativeRegion, native, pageSize } from "../native.js";
-import type { NamedObject } from "./memory-name.js";
+import { drop, type NamedObject } from "./memory-name.js";
 
 /** Makes an object without a name, of zeros. */
 export function makeAnonymous(byteLength: number, sealed: boolean): NamedObject {
@@ -24,11 +24,19 @@ export function makeAnonymous(byteLength: number, sealed: boolean): NamedObject 
   throw systemError(result, { syscall: sized < 0 ? "ftruncate" : "fcntl", what });
 }
 
-/** A region that keeps a copy of a descriptor, which is closed here. */
-export function keep(fd: number): NativeRegion {
+/**
+ * A region that keeps a copy of a descriptor, which is closed here. When it cannot be kept, the
+ * name of an object that has one is let go of.
+ */
+export function keep(fd: number, name?: string): NativeRegion {
   const flags = constant("MAP_SHARED");
-  const region = native().map(0n, pageSize, constant("PROT_NONE"), flags, fd, 0, pageSize, true);
-  native().closeDescriptor(fd);
+  let region: NativeRegion | number = 0;
+  try {
+    region = native().map(0n, pageSize, constant("PROT_NONE"), flags, fd, 0, pageSize, true);
+  } finally {
+    if (typeof region === "number") drop(fd, name);
+    else native().closeDescriptor(fd);
+  }
   if (typeof region !== "number") return region;
   throw systemError(region, { syscall: "mmap", what: "Cannot hold shared memory" });
 }
@@ -39,16 +47,20 @@ export interface ObjectIdentity {
   readonly inode: string;
 }
 
+/** Whether a descriptor leads to the object; one that cannot be looked at does not. */
+export function isObject(fd: number, { device, inode }: ObjectIdentity): boolean {
+  try {
+    const { dev, ino } = statSync(`/proc/self/fd/${fd}`, { bigint: true });
+    return String(dev) === device && String(ino) === inode;
+  } catch {
+    return false;
+  }
+}
+
 /** The path of a descriptor of this process that is an object's: one that it has inherited. */
-export function findInherited({ device, inode }: ObjectIdentity): string | undefined {
+export function findInherited(identity: ObjectIdentity): string | undefined {
   for (const name of readdirSync("/proc/self/fd")) {
-    const path = `/proc/self/fd/${name}`;
-    try {
-      const { dev, ino } = statSync(path, { bigint: true });
-      if (String(dev) === device && String(ino) === inode) return path;
-    } catch {
-      // The descriptor by which the folder is read has gone meanwhile.
-    }
+    if (isObject(Number(name), identity)) return `/proc/self/fd/${name}`;
   }
   return undefined;
 }

@@ -13,8 +13,16 @@ import { type MapFileOptions, readFileOptions } from "../options.js";
 import { OpenFile } from "../source.js";
 import { asInteger, asOptions } from "../validate.js";
 import { makeHandle, readHandle, type SharedMemoryHandle } from "./memory-handle.js";
-import { asName, letGo, makeName, type NamedObject, openName, pathOf } from "./memory-name.js";
-import { findInherited, keep, makeAnonymous, reopen } from "./memory-object.js";
+import {
+  asName,
+  drop,
+  letGo,
+  makeName,
+  type NamedObject,
+  openName,
+  pathOf,
+} from "./memory-name.js";
+import { findInherited, isObject, keep, makeAnonymous, reopen } from "./memory-object.js";
 import { readOptions, type SharedMemoryOptions } from "./memory-options.js";
 
 /** How an object is mapped: the options of `mapFile` that are not about the file. */
@@ -68,7 +76,7 @@ export class SharedMemory {
     if (key !== token) {
       throw illegalConstructor("Cannot construct a SharedMemory: call create, open or attach");
     }
-    this.#region = keep(init.fd);
+    this.#region = keep(init.fd, init.name);
     this.#isWritable = init.isWritable;
     this.#name = init.name;
   }
@@ -215,11 +223,10 @@ export class SharedMemory {
     const path = inherited ?? `/proc/${fields.pid}/fd/${fields.fd}`;
     const opened = name === null ? reopen(path, what) : openName(name);
     if (opened === undefined) throw memmapError("ERR_MEMMAP_CLOSED", `${what}: it was closed`);
-    const { dev, ino } = statSync(`/proc/self/fd/${opened.fd}`, { bigint: true });
-    if (String(dev) === fields.device && String(ino) === fields.inode) {
+    if (isObject(opened.fd, fields)) {
       return new SharedMemory({ ...opened, name: name ?? undefined }, token);
     }
-    native().closeDescriptor(opened.fd);
+    drop(opened.fd, name ?? undefined);
     throw memmapError("ERR_MEMMAP_CLOSED", `${what}: another object stands in its place`);
   }
 

@@ -1,10 +1,14 @@
-// src/ipc/memory-name.ts: names of shared memory, and the rule by which they end.
+// src/ipc/memory-name.ts: names of shared memory, and the rule by which they end. Locks belong to
+// open files, not to processes: a second open file stands for another process here.
 
 import assert from "node:assert/strict";
-import { existsSync, statSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, readdirSync, statSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
 import test from "node:test";
-import { asName, letGo, makeName, openName, pathOf } from "#dist/ipc/memory-name.js";
-import { native } from "#dist/native.js";
+import { asName, drop, letGo, makeName, openName, pathOf } from "#dist/ipc/memory-name.js";
+import { constant, native } from "#dist/native.js";
+import { limitedOutput } from "../../helpers/ordinary-user.js";
+import { needs } from "../../helpers/temp.js";
 
 let names = 0;
 
@@ -78,4 +82,47 @@ test("openName() takes a name that nobody holds away, and does not follow links"
   assert.throws(() => openName(wanted.name), { code: "ELOOP" });
   unlinkSync(pathOf(wanted.name));
   assert.equal(openName(wanted.name), undefined);
+});
+
+test("drop() removes the name of an object whose holders left it to this one", () => {
+  const wanted = plan();
+  const made = makeName(wanted);
+  const opened = openName(wanted.name);
+  assert.ok(made && opened);
+  letGo(made.fd, wanted.name);
+  close(made.fd);
+  assert.ok(existsSync(pathOf(wanted.name)), "the second one was left with it");
+  drop(opened.fd, wanted.name);
+  assert.ok(!existsSync(pathOf(wanted.name)));
+  assert.ok(!existsSync(`/proc/self/fd/${opened.fd}`));
+});
+
+test("an object that somebody keeps locked alone is EAGAIN after a while, not for ever", () => {
+  const wanted = plan();
+  const made = makeName(wanted);
+  assert.ok(made);
+  assert.equal(native().lockDescriptor(made.fd, constant("LOCK_EX")), 0);
+  const before = readdirSync("/proc/self/fd").length;
+  for (const call of [() => openName(wanted.name), () => makeName(wanted)]) {
+    assert.throws(call, { code: "EAGAIN", syscall: "flock", message: /others keep locked/ });
+  }
+  assert.ok(readdirSync("/proc/self/fd").length <= before);
+  drop(made.fd, wanted.name);
+  assert.ok(!existsSync(pathOf(wanted.name)));
+});
+
+test("a FIFO in place of an object is refused, and not waited for", needs("root"), async () => {
+  const { name } = plan();
+  execFileSync("mkfifo", ["-m", "444", pathOf(name)]);
+  try {
+    const wrong = { code: "ERR_INVALID_ARG_VALUE", message: /no shared memory/ };
+    assert.throws(() => openName(name), wrong);
+    const output = await limitedOutput(`
+      import { SharedMemory } from "memmap/ipc";
+      dropRights();
+      console.log(failure(() => SharedMemory.open(${JSON.stringify(name)})));`);
+    assert.match(output, /ERR_INVALID_ARG_VALUE/);
+  } finally {
+    unlinkSync(pathOf(name));
+  }
 });
