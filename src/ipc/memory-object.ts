@@ -1,13 +1,17 @@
 /**
- * Objects of shared memory without a name, and the descriptors of all. A descriptor is kept by a
- * region of the native side over one page that is never touched: so it ends with that region, with
- * the garbage collector, or with the environment, whichever comes first.
+ * Objects of shared memory without a name, and the holds on all. A descriptor is kept by a region
+ * of the native side over one page that is never touched: so it ends with that region, with the
+ * garbage collector, or with the environment, whichever comes first.
+ *
+ * Names do not end with a descriptor. So holds on them are listed while they are open, and ended
+ * when their owner is collected and when the program or worker ends, well or not: nobody can close
+ * them afterwards. Only what leaves no time for that, as a kill, leaves a name that is nobody's.
  */
 import { constants, readdirSync, statSync } from "node:fs";
 import { memmapError } from "../errors.js";
 import { errnoName, systemError } from "../failure.js";
 import { constant, type NativeRegion, native, pageSize } from "../native.js";
-import { drop, type NamedObject } from "./memory-name.js";
+import { drop, letGo, type NamedObject } from "./memory-name.js";
 
 /** Makes an object without a name, of zeros. */
 export function makeAnonymous(byteLength: number, sealed: boolean): NamedObject {
@@ -39,6 +43,65 @@ export function keep(fd: number, name?: string): NativeRegion {
   }
   if (typeof region !== "number") return region;
   throw systemError(region, { syscall: "mmap", what: "Cannot hold shared memory" });
+}
+
+/** A hold on an object, which is ended once. */
+export class Hold {
+  readonly name: string | undefined;
+  readonly isWritable: boolean;
+  readonly #region: NativeRegion;
+  #isEnded = false;
+
+  /* Takes the descriptor over, also when it throws. */
+  constructor({ fd, isWritable, name }: NamedObject & { readonly name: string | undefined }) {
+    this.#region = keep(fd, name);
+    this.isWritable = isWritable;
+    this.name = name;
+  }
+
+  get fd(): number {
+    return native().descriptor(this.#region);
+  }
+
+  get isEnded(): boolean {
+    return this.#isEnded;
+  }
+
+  /** Ends the hold, and the name with its last one; a second call does nothing. */
+  end(): void {
+    if (this.#isEnded) return;
+    if (this.name !== undefined) letGo(this.fd, this.name);
+    this.#isEnded = true;
+    namedHolds.delete(this);
+    native().close(this.#region, false);
+  }
+}
+
+const namedHolds = new Set<Hold>();
+let isListening = false;
+
+/* Nobody could catch what is thrown here, and the kernel ends the lock in any case. */
+function endQuietly(hold: Hold): void {
+  try {
+    hold.end();
+  } catch {
+    // The name is nobody's then, as after a kill.
+  }
+}
+
+const dropped = new FinalizationRegistry<Hold>(endQuietly);
+
+function endAll(): void {
+  for (const hold of [...namedHolds]) endQuietly(hold);
+}
+
+/** Ends a hold on a name with its owner, or with the environment, when nobody has ended it. */
+export function endWith(owner: object, hold: Hold): void {
+  if (hold.name === undefined) return;
+  namedHolds.add(hold);
+  dropped.register(owner, hold);
+  if (!isListening) process.on("exit", endAll);
+  isListening = true;
 }
 
 /** What names an object of memory to the kernel. */

@@ -8,29 +8,17 @@ import { errnoOf, systemError } from "../failure.js";
 import { startTimeOf } from "../handle.js";
 import { mapOpened } from "../map.js";
 import type { Mapping } from "../mapping.js";
-import { constant, type NativeRegion, native } from "../native.js";
+import { constant, native } from "../native.js";
 import { type MapFileOptions, readFileOptions } from "../options.js";
 import { OpenFile } from "../source.js";
 import { asInteger, asOptions } from "../validate.js";
 import { makeHandle, readHandle, type SharedMemoryHandle } from "./memory-handle.js";
-import {
-  asName,
-  drop,
-  letGo,
-  makeName,
-  type NamedObject,
-  openName,
-  pathOf,
-} from "./memory-name.js";
-import { findInherited, isObject, keep, makeAnonymous, reopen } from "./memory-object.js";
+import { asName, drop, makeName, openName, pathOf } from "./memory-name.js";
+import { endWith, findInherited, Hold, isObject, makeAnonymous, reopen } from "./memory-object.js";
 import { readOptions, type SharedMemoryOptions } from "./memory-options.js";
 
 /** How an object is mapped: the options of `mapFile` that are not about the file. */
 export type SharedMapOptions = Omit<MapFileOptions, "create" | "exclusive" | "mode" | "grow">;
-
-interface Init extends NamedObject {
-  readonly name: string | undefined;
-}
 
 /* Only this file can construct one. */
 const token = Symbol("SharedMemory");
@@ -48,7 +36,7 @@ function existing(name: string): Error {
  *
  * An object without a name lives as long as somebody holds it or has it mapped, and is reached by
  * its {@link SharedMemory.handle}. A named one is found by its name; the name goes with its last
- * holder, also when that was killed, unless `persistent` says otherwise.
+ * holder, also when that ended without `close()` or was killed, unless `persistent` says otherwise.
  *
  * Mappings hold the memory by themselves: closing the object does not unmap.
  *
@@ -66,19 +54,15 @@ function existing(name: string): Error {
  * ```
  */
 export class SharedMemory {
-  readonly #region: NativeRegion;
-  readonly #name: string | undefined;
-  readonly #isWritable: boolean;
-  #isClosed = false;
+  readonly #hold: Hold;
 
   /** @internal */
-  constructor(init: Init, key: symbol) {
+  constructor(init: ConstructorParameters<typeof Hold>[0], key: symbol) {
     if (key !== token) {
       throw illegalConstructor("Cannot construct a SharedMemory: call create, open or attach");
     }
-    this.#region = keep(init.fd, init.name);
-    this.#isWritable = init.isWritable;
-    this.#name = init.name;
+    this.#hold = new Hold(init);
+    endWith(this, this.#hold);
   }
 
   /**
@@ -87,7 +71,8 @@ export class SharedMemory {
    * @param options Its `byteLength`, and whether it has a `name`; see {@link SharedMemoryOptions}.
    * @throws {TypeError} {RangeError} For options of the wrong type, or that contradict each other.
    * @throws {SystemError} `EEXIST` when somebody holds an object of that name; `ENOSPC` when there
-   *   is no memory for it; `EACCES`, `EMFILE`, `ENOMEM`.
+   *   is no memory for it; `EAGAIN` when another program keeps the name's file locked for a
+   *   second; `EACCES`, `EMFILE`, `ENOMEM`.
    *
    * @example
    * ```ts
@@ -113,7 +98,8 @@ export class SharedMemory {
    *
    * @param name As it was made.
    * @throws {TypeError} `ERR_INVALID_ARG_VALUE` for what is no name.
-   * @throws {SystemError} `ENOENT` when there is none, or its last holder has died; `EACCES`.
+   * @throws {SystemError} `ENOENT` when there is none, or its last holder has died; `EAGAIN` when
+   *   another program keeps its file locked for a second; `EACCES`, `EMFILE`.
    *
    * @example
    * ```ts
@@ -232,18 +218,18 @@ export class SharedMemory {
 
   /** Bytes of the object now, also after another process has made it longer; 0 when closed. */
   get byteLength(): number {
-    if (this.#isClosed) return 0;
+    if (this.#hold.isEnded) return 0;
     return native().seek(this.#fd, 0, constant("SEEK_END"));
   }
 
   /** Its name without "/"; undefined for one without. */
   get name(): string | undefined {
-    return this.#name;
+    return this.#hold.name;
   }
 
-  /** Whether {@link SharedMemory.close} was called. */
+  /** Whether {@link SharedMemory.close} was called, or the program has come to its end. */
   get closed(): boolean {
-    return this.#isClosed;
+    return this.#hold.isEnded;
   }
 
   /**
@@ -261,7 +247,7 @@ export class SharedMemory {
       fd: this.#fd,
       device: String(dev),
       inode: String(ino),
-      name: this.#name ?? null,
+      name: this.#hold.name ?? null,
     });
   }
 
@@ -284,16 +270,16 @@ export class SharedMemory {
    * ```
    */
   map(options?: SharedMapOptions): Mapping {
-    const protection = this.#isWritable ? "read-write" : "read";
+    const protection = this.#hold.isWritable ? "read-write" : "read";
     const plan = readFileOptions({ protection, ...asOptions(options) }, "descriptor");
     this.#requireOpen("map");
     const fd = this.#fd;
     const file = new OpenFile(fd, { kind: "descriptor", fd, label: this.#label }, false);
-    if (this.#name !== undefined) {
+    if (this.#hold.name !== undefined) {
       return mapOpened(file, plan, {
         backing: undefined,
         growable: false,
-        path: pathOf(this.#name),
+        path: pathOf(this.#hold.name),
       });
     }
     return mapOpened(file, plan, { backing: "anonymous", growable: false, path: undefined });
@@ -326,12 +312,12 @@ export class SharedMemory {
     if (length < before) {
       throw outOfRange(`Cannot grow ${this.#label} to ${length} bytes: it has ${before}`);
     }
-    if (!this.#isWritable) {
+    if (!this.#hold.isWritable) {
       const reason = "it was opened for reading";
       throw memmapError("ERR_MEMMAP_READ_ONLY", `Cannot grow ${this.#label}: ${reason}`);
     }
     if (length === before) return;
-    const isNamed = this.#name !== undefined;
+    const isNamed = this.#hold.name !== undefined;
     const result = isNamed
       ? native().allocate(this.#fd, before, length - before)
       : native().resizeMemory(this.#fd, length, before);
@@ -342,10 +328,7 @@ export class SharedMemory {
 
   /** Lets go of the object; its name goes with the last holder. A second call does nothing. */
   close(): void {
-    if (this.#isClosed) return;
-    if (this.#name !== undefined) letGo(this.#fd, this.#name);
-    this.#isClosed = true;
-    native().close(this.#region, false);
+    this.#hold.end();
   }
 
   /** The same as {@link SharedMemory.close}. */
@@ -354,16 +337,16 @@ export class SharedMemory {
   }
 
   get #fd(): number {
-    return native().descriptor(this.#region);
+    return this.#hold.fd;
   }
 
   get #label(): string {
-    const name = this.#name === undefined ? "" : ` ${JSON.stringify(this.#name)}`;
+    const name = this.#hold.name === undefined ? "" : ` ${JSON.stringify(this.#hold.name)}`;
     return `the shared memory${name}`;
   }
 
   #requireOpen(action: string): void {
-    if (!this.#isClosed) return;
+    if (!this.#hold.isEnded) return;
     throw memmapError("ERR_MEMMAP_CLOSED", `Cannot ${action} ${this.#label}: it is closed`);
   }
 }
