@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, statSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
 import test from "node:test";
+import { SharedMemory } from "memmap/ipc";
 import { asName, drop, letGo, makeName, openName, pathOf } from "#dist/ipc/memory-name.js";
 import { constant, native } from "#dist/native.js";
 import { limitedOutput } from "../../helpers/ordinary-user.js";
@@ -97,15 +98,60 @@ test("drop() removes the name of an object whose holders left it to this one", (
   assert.ok(!existsSync(`/proc/self/fd/${opened.fd}`));
 });
 
+/* Lets somebody else act just after a shared lock was had, as another process may. */
+function afterShared(nth: number, act: () => void): Disposable {
+  const addon = native();
+  const real = addon.lockDescriptor;
+  const shared = constant("LOCK_SH") | constant("LOCK_NB");
+  let count = 0;
+  const hooked = (fd: number, operation: number) => {
+    const result = real(fd, operation);
+    count += operation === shared ? 1 : 0;
+    if (operation === shared && count === nth) act();
+    return result;
+  };
+  assert.ok(Reflect.set(addon, "lockDescriptor", hooked));
+  return { [Symbol.dispose]: () => void Reflect.set(addon, "lockDescriptor", real) };
+}
+
+test("who was looked at while it closed leaves no name: the one who looked removes it", () => {
+  const wanted = plan();
+  const made = makeName(wanted);
+  assert.ok(made);
+  let acted = 0;
+  const leave = () => {
+    acted += 1;
+    letGo(made.fd, wanted.name);
+    close(made.fd);
+    assert.ok(existsSync(pathOf(wanted.name)), "the other one stands in the way");
+  };
+  using _ = afterShared(2, leave); // The first lock is on the object that is being made.
+  assert.equal(makeName(wanted), undefined);
+  assert.equal(acted, 1);
+  assert.ok(!existsSync(pathOf(wanted.name)));
+});
+
+test("a handle of another object leaves no name that its holder closes meanwhile", () => {
+  const { name } = plan();
+  const memory = SharedMemory.create({ byteLength: 8, name });
+  const handle = { ...memory.handle, inode: "1" };
+  using _ = afterShared(1, () => {
+    memory.close();
+    assert.ok(existsSync(pathOf(name)), "the other one stands in the way");
+  });
+  assert.throws(() => SharedMemory.attach(handle), { code: "ERR_MEMMAP_CLOSED" });
+  assert.equal(memory.closed, true);
+  assert.ok(!existsSync(pathOf(name)));
+});
+
 test("an object that somebody keeps locked alone is EAGAIN after a while, not for ever", () => {
   const wanted = plan();
   const made = makeName(wanted);
   assert.ok(made);
   assert.equal(native().lockDescriptor(made.fd, constant("LOCK_EX")), 0);
   const before = readdirSync("/proc/self/fd").length;
-  for (const call of [() => openName(wanted.name), () => makeName(wanted)]) {
-    assert.throws(call, { code: "EAGAIN", syscall: "flock", message: /others keep locked/ });
-  }
+  const locked = { code: "EAGAIN", syscall: "flock", message: /others keep locked/ };
+  assert.throws(() => openName(wanted.name), locked);
   assert.ok(readdirSync("/proc/self/fd").length <= before);
   drop(made.fd, wanted.name);
   assert.ok(!existsSync(pathOf(wanted.name)));
