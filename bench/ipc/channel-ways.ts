@@ -97,27 +97,33 @@ const sync: Way = {
   },
 };
 
+async function trips(task: Task, { there, back }: Pair, clock: Clock): Promise<number> {
+  const message = new Uint8Array(task.size);
+  let bytes = 0;
+  for (let i = -warmUp; i < task.count; i += 1) {
+    if (i === 0) clock.start();
+    await there.send(message);
+    const answer = await back.receive();
+    if (i >= 0) bytes += answer?.length ?? 0;
+  }
+  return bytes;
+}
+
+async function oneWay(task: Task, { there, back }: Pair, clock: Clock): Promise<number> {
+  const message = new Uint8Array(task.size);
+  await back.receive();
+  for (let i = -leadOf(task); i < task.count; i += 1) {
+    if (i === 0) clock.start();
+    await there.send(message);
+  }
+  return totalOf(await back.receive());
+}
+
 const async: Way = {
   async near(task, start, clock) {
     const channels = pair(start);
-    const { there, back } = channels;
-    const message = new Uint8Array(task.size);
-    let bytes = 0;
-    if (task.name === "trip") {
-      for (let i = -warmUp / 10; i < task.count; i += 1) {
-        if (i === 0) clock.start();
-        await there.send(message);
-        const answer = await back.receive();
-        if (i >= 0) bytes += answer?.length ?? 0;
-      }
-    } else {
-      await back.receive();
-      for (let i = -leadOf(task); i < task.count; i += 1) {
-        if (i === 0) clock.start();
-        await there.send(message);
-      }
-      bytes = totalOf(await back.receive());
-    }
+    const run = task.name === "trip" ? trips : oneWay;
+    const bytes = await run(task, channels, clock);
     clock.stop();
     await endOf(channels);
     return bytes;
