@@ -58,8 +58,11 @@ class Hold implements Holdable {
   }
 
   letGo(): void {
-    this.place.unpin();
-    this.word.release();
+    try {
+      this.word.release();
+    } finally {
+      this.place.unpin();
+    }
   }
 }
 

@@ -37,6 +37,7 @@ export class Place {
     const owner = ownerOf(buffer);
     if (owner === "emptied" || owner?.closed === true) throw closed(kind, "its mapping was closed");
     if (owner?.isCurrent(buffer) === false) throw closed(kind, "its mapping was resized");
+    if (owner !== undefined) requireBuffer(owner, buffer, kind);
     if (length < kind.byteLength) {
       const need = `${kind.byteLength} bytes, and there are ${length}`;
       throw outOfRange(`Cannot place a ${kind.label}: it takes ${need}`);
@@ -56,9 +57,14 @@ export class Place {
     this.#words = this.#bind();
   }
 
-  /** The structure's words, as the mapping has them now. */
+  /**
+   * The structure's words, as the mapping has them now.
+   *
+   * @throws {MemmapError} `ERR_MEMMAP_CLOSED`, also when a user has transferred the buffer away.
+   */
   get words(): Int32Array<ArrayBuffer> {
-    if (this.#core.generation !== this.#generation) this.#words = this.#bind();
+    const isCurrent = this.#core.generation === this.#generation && this.#words.length > 0;
+    if (!isCurrent) this.#words = this.#bind();
     return this.#words;
   }
 
@@ -94,14 +100,22 @@ export class Place {
   }
 
   #bind(): Int32Array<ArrayBuffer> {
-    this.#core.requireOpen(`use ${this.label} of`);
+    this.#core.requireOpen(`use the ${this.#kind.label} at byte ${this.#byteOffset} of`);
     this.#generation = this.#core.generation;
     const { byteLength } = this.#kind;
     if (this.#byteOffset + byteLength > this.#core.byteLength) {
       throw closed(this.#kind, "its mapping was made shorter");
     }
-    return new Int32Array(this.#core.bytes.buffer, this.#byteOffset, byteLength / 4);
+    const { buffer } = this.#core.bytes;
+    requireBuffer(this.#core, buffer, this.#kind);
+    return new Int32Array(buffer, this.#byteOffset, byteLength / 4);
   }
+}
+
+/* A buffer that a user has transferred away is empty, and no Atomics go on it. */
+function requireBuffer(core: MappingCore, buffer: ArrayBufferLike, kind: StructureKind): void {
+  if (buffer.byteLength > 0 || core.byteLength === 0) return;
+  throw closed(kind, "its buffer was transferred");
 }
 
 function closed(kind: StructureKind, reason: string): Error {

@@ -118,8 +118,11 @@ class Write implements Task<LockGuard> {
       this.#state.word.passOn();
       return;
     }
-    this.place.unpin();
-    this.#state.leaveUnwritten();
+    try {
+      this.#state.leaveUnwritten();
+    } finally {
+      this.place.unpin();
+    }
   }
 }
 

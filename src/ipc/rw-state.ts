@@ -139,11 +139,15 @@ export class RwState implements Holdable {
   }
 
   letGo(hold: number): void {
-    this.place.unpin();
-    if (hold !== writing) {
-      this.#leave(hold);
-      return;
+    try {
+      if (hold === writing) this.#endWriting();
+      else this.#leave(hold);
+    } finally {
+      this.place.unpin();
     }
+  }
+
+  #endWriting(): void {
     this.word.release();
     this.entry.wake();
   }

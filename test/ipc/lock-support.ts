@@ -1,5 +1,6 @@
 // What the tests of locks share: places in shared memory, and words as somebody else leaves them.
 
+import assert from "node:assert/strict";
 import { type Mapping, mapAnonymous, pageSize } from "memmap";
 import { thisThread } from "#dist/ipc/owner.js";
 import { Place } from "#dist/ipc/place.js";
@@ -32,6 +33,15 @@ export const dead = { id: thisThread().id, startTime: thisThread().startTime - 1
 
 /** A thread of this namespace that lives and is not this one. */
 export const stranger = { id: 1, startTime: 0 } as const;
+
+/** Takes the buffer of a mapping away from it, as a user may. */
+export function transferAway(buffer: ArrayBuffer): void {
+  /* Bun refuses to clone such a buffer; the older Node has no transfer(). */
+  const transfer: unknown = Reflect.get(ArrayBuffer.prototype, "transfer");
+  if (typeof transfer === "function") Reflect.apply(transfer, buffer, []);
+  else structuredClone(buffer, { transfer: [buffer] });
+  assert.equal(buffer.byteLength, 0);
+}
 
 /** Lets the event loop turn until a condition holds. */
 export async function until(condition: () => boolean): Promise<void> {

@@ -6,7 +6,7 @@ import { MemmapError, SystemError } from "memmap";
 import { Mutex, notify } from "memmap/ipc";
 import { abandoned } from "#dist/ipc/lock-word.js";
 import { thisThread } from "#dist/ipc/owner.js";
-import { dead, makeShared, stranger, until } from "../../ipc/lock-support.js";
+import { dead, makeShared, stranger, transferAway, until } from "../../ipc/lock-support.js";
 import { type Structure, testPlaces, testWaits } from "../../ipc/structure-tests.js";
 import { hasCode } from "../support.js";
 
@@ -64,6 +64,17 @@ test("while it is held the mapping is pinned", (t) => {
     assert.equal(guard.ownerDied, false);
     assert.throws(() => mapping.close(), hasCode(MemmapError, "ERR_MEMMAP_PINNED"));
   }
+  mapping.close();
+});
+
+test("a release over a transferred buffer is an error, and pins no more", (t) => {
+  const { bytes, mapping } = makeShared(t);
+  const mutex = new Mutex(bytes);
+  const guard = mutex.lockSync();
+  transferAway(mapping.buffer);
+  const gone = hasCode(MemmapError, "ERR_MEMMAP_CLOSED", /its buffer was transferred/);
+  assert.throws(() => mutex.tryLock(), gone);
+  assert.throws(() => guard.release(), gone);
   mapping.close();
 });
 

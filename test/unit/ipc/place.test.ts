@@ -7,7 +7,7 @@ import test from "node:test";
 import { FaultError, MemmapError, mapAnonymous, mapFileSync, pageSize } from "memmap";
 import { Place } from "#dist/ipc/place.js";
 import { tempDir } from "../../helpers/temp.js";
-import { makePlace, makeShared } from "../../ipc/lock-support.js";
+import { makePlace, makeShared, transferAway } from "../../ipc/lock-support.js";
 import { hasCode } from "../support.js";
 
 const kind = { label: "thing", byteLength: 16 };
@@ -89,4 +89,25 @@ test("a page that the file has lost is a fault, and not shared any more", (t) =>
   const lost = hasCode(FaultError, "ERR_MEMMAP_FAULT");
   assert.throws(() => place.requireShared(), lost);
   assert.throws(() => new Place(mapping.bytes, kind), lost);
+});
+
+test("a buffer that was transferred has no words until a resize makes a new one", (t) => {
+  const { place, mapping, bytes } = makePlace(t, 16);
+  place.words[1] = 5;
+  transferAway(mapping.buffer);
+  const gone = hasCode(MemmapError, "ERR_MEMMAP_CLOSED", /thing: its buffer was transferred$/);
+  assert.throws(() => place.words, gone);
+  assert.throws(() => place.words, gone, "the second time as well");
+  assert.throws(() => new Place(bytes, kind), gone);
+  assert.equal(place.isClosed, false);
+  mapping.resize(2 * pageSize);
+  assert.equal(place.words[1], 5);
+  mapping.close();
+});
+
+test("where the mapping is named once: a closed place says what it was", (t) => {
+  const { place, mapping } = makePlace(t, 16);
+  mapping.close();
+  const message = "Cannot use the thing at byte 0 of the anonymous mapping: it is closed";
+  assert.throws(() => place.words, { message });
 });

@@ -7,7 +7,7 @@ import { type LockGuard, notify, RwLock } from "memmap/ipc";
 import { abandoned } from "#dist/ipc/lock-word.js";
 import { thisThread } from "#dist/ipc/owner.js";
 import type { Cleanup } from "../../helpers/temp.js";
-import { dead, makeShared, stranger, until } from "../../ipc/lock-support.js";
+import { dead, makeShared, stranger, transferAway, until } from "../../ipc/lock-support.js";
 import { type Structure, testPlaces, testWaits } from "../../ipc/structure-tests.js";
 import { hasCode } from "../support.js";
 
@@ -266,6 +266,26 @@ test("a release over garbage is an error, once", (t) => {
     words.fill(0, 0, 2);
     words.fill(0, at.ids);
   }
+});
+
+test("a release over a transferred buffer is an error, and pins no more", async (t) => {
+  for (const way of ["readSync", "writeSync"] as const) {
+    const { lock, mapping } = makeLock(t);
+    const guard = lock[way]();
+    transferAway(mapping.buffer);
+    const gone = hasCode(MemmapError, "ERR_MEMMAP_CLOSED", /its buffer was transferred/);
+    assert.throws(() => lock.tryRead(), gone);
+    assert.throws(() => guard.release(), gone);
+    mapping.close();
+  }
+  const { lock, mapping } = makeLock(t);
+  const reader = lock.readSync();
+  const writer = lock.write();
+  await pause(10);
+  transferAway(mapping.buffer);
+  await assert.rejects(writer, hasCode(MemmapError, "ERR_MEMMAP_CLOSED"));
+  assert.throws(() => mapping.close(), hasCode(MemmapError, "ERR_MEMMAP_PINNED", /: 1 pins/));
+  assert.throws(() => reader.release(), hasCode(MemmapError, "ERR_MEMMAP_CLOSED"));
 });
 
 test("garbage in its words is an error, owners that died, or a wait that ends", async (t) => {
