@@ -69,19 +69,29 @@ export function announce(words: Int32Array, index: number, word: number): number
 
 /** Takes a lock from an owner that is dead; false when somebody was quicker. */
 export function seize(words: Int32Array, index: number, from: Seizure): boolean {
-  const next = from.thread | unrepaired | (from.word & waiters);
+  const next = from.thread | leftBy(from) | (from.word & waiters);
   return Atomics.compareExchange(words, index, from.word, next) === from.word;
 }
 
-/** The state in which a dead owner left a lock, and who takes it. */
-export interface Seizure {
+/** The state in which a dead owner left a lock. */
+export interface Legacy {
   readonly word: number;
+  /** Whether it may have changed what the lock protects; if not, the lock is what it was before. */
+  readonly wasInside: boolean;
+}
+
+/** The same, and who takes it. */
+export interface Seizure extends Legacy {
   readonly thread: number;
 }
 
-/** Takes a lock from an owner that is dead, and leaves it free and unrepaired. */
-export function orphan(words: Int32Array, index: number, word: number): boolean {
-  return Atomics.compareExchange(words, index, word, unrepaired) === word;
+function leftBy({ word, wasInside }: Legacy): number {
+  return wasInside ? unrepaired : word & unrepaired;
+}
+
+/** Takes a lock from an owner that is dead, and leaves it free. */
+export function orphan(words: Int32Array, index: number, from: Legacy): boolean {
+  return Atomics.compareExchange(words, index, from.word, leftBy(from)) === from.word;
 }
 
 /** What was left by a dead owner is repaired. */

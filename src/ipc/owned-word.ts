@@ -32,13 +32,22 @@ import { isDead, thisThread } from "./owner.js";
 import type { Place } from "./place.js";
 import { notify } from "./wait.js";
 
-/** How a lock was taken: from a dead owner it is unrepaired. */
+/** How a lock was taken: from an owner that died inside it is unrepaired. */
 export type Taken = "whole" | "unrepaired";
 
 /** Where the words of a lock lie in its structure. */
 export interface WordPlaces {
   readonly index: number;
   readonly namespaceIndex: number;
+}
+
+/** The same of a lock whose owner may have to wait after it has taken the word. */
+export interface LockPlaces extends WordPlaces {
+  /**
+   * The word that is not 0 while the owner is inside; by default it is from the first moment. It
+   * may be left over where the lock is unrepaired anyway.
+   */
+  readonly insideIndex?: number;
 }
 
 /** Where the record of a thread lies: its id, and when it was started. */
@@ -66,9 +75,9 @@ export function isRecordDead(words: Int32Array, at: RecordPlaces, word: number):
 /** A lock word in shared memory. */
 export class OwnedWord {
   readonly #place: Place;
-  readonly #at: WordPlaces;
+  readonly #at: LockPlaces;
 
-  constructor(place: Place, at: WordPlaces) {
+  constructor(place: Place, at: LockPlaces) {
     this.#place = place;
     this.#at = at;
   }
@@ -120,7 +129,8 @@ export class OwnedWord {
 
   #takeHeld(word: number, stage: Stage): Taken | undefined {
     this.requireUsable(word);
-    return stage === "look" && this.#takeFromDead(word) ? "unrepaired" : undefined;
+    if (stage !== "look" || !this.#takeFromDead(word)) return undefined;
+    return this.isUnrepaired ? "unrepaired" : "whole";
   }
 
   /** Throws when nobody can take the lock any more. */
@@ -148,14 +158,15 @@ export class OwnedWord {
 
   /**
    * Takes the lock away from a thread that has died, and wakes who waits for it; it is free then,
-   * and unrepaired.
+   * and unrepaired when the thread was inside. What was abandoned stays so.
    */
   orphan(word: number): boolean {
-    if (!this.isOwnerDead(word)) return false;
+    if (isAbandoned(word) || !this.isOwnerDead(word)) return false;
     const { words } = this.#place;
     const { index } = this.#at;
+    const wasInside = this.#isInside;
     Atomics.store(words, index + 1, 0);
-    if (!orphan(words, index, word)) return false;
+    if (!orphan(words, index, { word, wasInside })) return false;
     notify(words, index, 1);
     return true;
   }
@@ -165,10 +176,17 @@ export class OwnedWord {
     const { words } = this.#place;
     const { index } = this.#at;
     const thread = thisThread();
+    const wasInside = this.#isInside;
     Atomics.store(words, index + 1, 0);
-    if (!seize(words, index, { word, thread: thread.id })) return false;
+    if (!seize(words, index, { word, wasInside, thread: thread.id })) return false;
     words[index + 1] = thread.startTime;
     return true;
+  }
+
+  /* Of an owner that is dead it does not change any more, as long as the lock word is its own. */
+  get #isInside(): boolean {
+    const { insideIndex } = this.#at;
+    return insideIndex === undefined || Atomics.load(this.#place.words, insideIndex) !== 0;
   }
 
   /** What a dead owner left is repaired. */

@@ -5,16 +5,16 @@
  *          +--------------+--------------+--------------+--------------+
  *          |  lock word   |  start time  |  namespace   |    format    |    layout 1; byte order
  *          +--------------+--------------+--------------+--------------+    of the machine
- *       16 |    entry     |     room     |    drain     |      0       |    sleepers.ts
+ *       16 |    entry     |     room     |    drain     |    inside    |    rw-state.ts
  *          +--------------+--------------+--------------+--------------+
  *       32 |  120 thread ids of readers, 120 start times               |    reader-slots.ts
  *          +-----------------------------------------------------------+
  *      992 |  0                                                        |    to byte 1024
  *          +-----------------------------------------------------------+
  *
- * The first row is as in mutex.ts, and says who writes. All zeros is a lock that nobody holds. How
- * readers and writers keep each other out is in rw-state.ts; without a rival it takes a few atomic
- * operations and no system call.
+ * The first row is as in mutex.ts, and says who writes or waits for the readers to leave; "inside"
+ * is 1 while it writes. All zeros is a lock that nobody holds. How readers and writers keep each
+ * other out is in rw-state.ts; without a rival it takes a few atomic operations and no system call.
  */
 import {
   type BlockOptions,
@@ -135,10 +135,10 @@ class Write implements Task<LockGuard> {
  * order, and writers without a pause between them keep readers out.
  *
  * It survives the death of those who hold it, killed processes and terminated workers. A reader
- * that dies is forgotten within a second. When a writer dies, the next writer gets the lock with
- * `ownerDied` set, repairs and calls `recover()`, or abandons it by releasing it without that; as
- * with {@link Mutex}. Until then readers get it with `ownerDied` set too; they can read what is
- * there, and not recover.
+ * that dies is forgotten within a second, and so is a writer that dies while it waits. When a
+ * writer dies that had the lock, the next writer gets it with `ownerDied` set, repairs and calls
+ * `recover()`, or abandons it by releasing it without that; as with {@link Mutex}. Until then
+ * readers get it with `ownerDied` set too; they can read what is there, and not recover.
  *
  * Two asynchronous tasks of one thread are two owners. While the lock is held, and while a writer
  * waits for the readers to leave, the mapping is pinned.

@@ -7,6 +7,10 @@
  *
  * Each writes first and then looks, so at least one of two that come together sees the other. A
  * reader gives way, and a writer waits while it keeps new readers out.
+ *
+ * A writer that has the lock word marks itself as inside when the slots are free, and takes the
+ * mark back before it gives the word back. Killed without the mark it has changed nothing, and the
+ * lock is what it was when the writer took the word.
  */
 import { memmapError } from "../errors.js";
 import { errnoOf, systemError } from "../failure.js";
@@ -26,6 +30,7 @@ export const at = {
   entry: 4,
   room: 5,
   drain: 6,
+  insideIndex: 7,
   slots: 8,
 } as const;
 
@@ -86,6 +91,7 @@ export class RwState implements Holdable {
 
   /** The guard of a writer that has the lock word, when all readers have left. */
   guardOfWriter(taken: Taken): LockGuard {
+    Atomics.store(this.place.words, at.insideIndex, 1);
     return this.#guard(writing, taken === "unrepaired");
   }
 
@@ -148,6 +154,7 @@ export class RwState implements Holdable {
   }
 
   #endWriting(): void {
+    Atomics.store(this.place.words, at.insideIndex, 0);
     this.word.release();
     this.entry.wake();
   }

@@ -196,6 +196,7 @@ const parts = `
     mutex: () => mutex.lockSync(),
     reader: () => rwLock.readSync(),
     writer: () => rwLock.writeSync(),
+    waiter: () => rwLock.write(),
   }[part];
   if (take !== undefined) {
     globalThis.guard = take();
@@ -246,6 +247,27 @@ for (const [name, startOwner] of Object.entries(owners)) {
       }
       ${parts}`;
     assert.deepEqual(await answerTo(t, code), { told: false, free: true });
+  });
+
+  test(`${name}: a writer that waits for the readers to leave is forgotten`, async (t) => {
+    const code = `${begin}
+      async function main() {
+        const reader = rwLock.tryRead();
+        const end = startOwner("waiter");
+        await others(1);
+        for (let late; (late = rwLock.tryRead()); late.release()) await sleep(1);
+        await end();
+        reader.release();
+        const told = [];
+        for (const way of ["read", "write", "read"]) {
+          const guard = await rwLock[way](limits);
+          told.push(guard.ownerDied);
+          guard.release();
+        }
+        answer({ told });
+      }
+      ${parts}`;
+    assert.deepEqual(await answerTo(t, code), { told: [false, false, false] });
   });
 
   test(`${name}: after a writer readers are told, until the next writer recovers`, async (t) => {

@@ -8,8 +8,9 @@ import { freeSlot, takeSlot } from "#dist/ipc/reader-slots.js";
 import { announce } from "#dist/ipc/sleepers.js";
 import type { Program, Steps, World } from "./lock-threads.js";
 
-/** The words of the model: the lock word, the marks of those who sleep, the slots of readers. */
-export const at = { word: 0, entry: 1, drain: 2, slots: 3 } as const;
+/** The words of the model: the lock word, the marks of those who sleep and of the writer that is
+ * inside, the slots of readers. */
+export const at = { word: 0, entry: 1, drain: 2, inside: 3, slots: 4 } as const;
 /** Of the table, as large as the real one. */
 export const wordCount: number = at.slots + 240;
 /** As many slots as there are readers: only these are scanned step by step. */
@@ -33,12 +34,12 @@ export class PlainLock {
     this.#isBroken = true;
   }
 
-  write(id: number, ownerDied: boolean): void {
+  /** Somebody comes in alone; a mutex tells also of an owner that was killed before that. */
+  write(id: number, ownerDied: boolean, mayTellMore: boolean): void {
     this.#forgetDead();
     assert.equal(this.#writer, 0, "there is a writer");
     assert.equal(this.#readers.size, 0, "there are readers");
-    /* Who died before it was inside has left the mark of an owner too. */
-    if (this.#isBroken) assert.ok(ownerDied, "nobody has told that an owner died");
+    if (!mayTellMore || this.#isBroken) assert.equal(ownerDied, this.#isBroken, "an owner died");
     this.#writer = id;
   }
 
@@ -53,7 +54,7 @@ export class PlainLock {
   read(id: number, ownerDied: boolean): void {
     this.#forgetDead();
     assert.equal(this.#writer, 0, "there is a writer");
-    if (this.#isBroken) assert.ok(ownerDied, "nobody has told that an owner died");
+    assert.equal(ownerDied, this.#isBroken, "a writer died");
     this.#readers.add(id);
   }
 
@@ -67,10 +68,12 @@ export interface Party {
   readonly world: World;
   readonly plain: PlainLock;
   readonly id: number;
+  /** Whether the owner says when it is inside: a writer does, the owner of a mutex does not. */
+  readonly isMarked: boolean;
 }
 
 /* Takes the lock word: OwnedWord.attempt() and its sleeps. Answers whether it is unrepaired. */
-function* takeWord({ world, id }: Party): Steps<boolean> {
+function* takeWord({ world, id, isMarked }: Party): Steps<boolean> {
   const { words } = world;
   let word = 0;
   let isTaken = false;
@@ -89,11 +92,16 @@ function* takeWord({ world, id }: Party): Steps<boolean> {
         return isTaken;
       };
     } else if (isLooking && world.isDead(lock.holderOf(word))) {
+      let wasInside = true;
       yield () => {
-        isTaken = lock.seize(words, at.word, { word, thread: id });
+        wasInside = !isMarked || Atomics.load(words, at.inside) !== 0;
+        return wasInside;
+      };
+      yield () => {
+        isTaken = lock.seize(words, at.word, { word, wasInside, thread: id });
         return isTaken;
       };
-      if (isTaken) return true;
+      if (isTaken) return wasInside || lock.isUnrepaired(word);
     } else {
       let value: number | undefined;
       yield () => {
@@ -135,8 +143,15 @@ function* wakeSleepers({ world }: Party, index: number): Steps<void> {
 }
 
 /* What a writer does inside: it can be killed in the middle. */
-function* change({ world, plain, id }: Party, ownerDied: boolean): Steps<void> {
-  plain.write(id, ownerDied);
+function* change({ world, plain, id, isMarked }: Party, ownerDied: boolean): Steps<void> {
+  if (isMarked) {
+    yield () => {
+      Atomics.store(world.words, at.inside, 1);
+      plain.write(id, ownerDied, false);
+    };
+  } else {
+    plain.write(id, ownerDied, true);
+  }
   yield () => "inside";
   if (ownerDied) {
     yield () => {
@@ -211,7 +226,10 @@ export function* useWriter(party: Party, giveUp: boolean): Program {
   if (!giveUp) {
     yield* drain(party);
     yield* change(party, ownerDied);
-    party.plain.endWrite();
+    yield () => {
+      Atomics.store(party.world.words, at.inside, 0);
+      party.plain.endWrite();
+    };
   }
   yield* giveWord(party, giveUp ? "keep" : "abandon");
   yield* wakeSleepers(party, at.entry);
@@ -255,8 +273,13 @@ function* dropDeadWriter(party: Party): Steps<void> {
   const word = Atomics.load(world.words, at.word);
   if (lock.isFree(word) || !world.isDead(lock.holderOf(word))) return;
   let isDropped = false;
+  let wasInside = false;
   yield () => {
-    isDropped = lock.orphan(world.words, at.word, word);
+    wasInside = Atomics.load(world.words, at.inside) !== 0;
+    return wasInside;
+  };
+  yield () => {
+    isDropped = lock.orphan(world.words, at.word, { word, wasInside });
     return isDropped;
   };
   if (!isDropped) return;

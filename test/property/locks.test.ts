@@ -16,14 +16,14 @@ import {
 import { type Limits, type Program, runAtRandom, runInEveryWay, World } from "./lock-threads.js";
 import { parameters } from "./support.js";
 
-type Part = (party: Party) => Program;
+type Part = (party: Omit<Party, "isMarked">) => Program;
 
-const mutex: Part = (party) => useMutex(party, 1);
-const mutexTwice: Part = (party) => useMutex(party, 2);
-const reader: Part = (party) => useReader(party, 1);
-const readerTwice: Part = (party) => useReader(party, 2);
-const writer: Part = (party) => useWriter(party, false);
-const quitter: Part = (party) => useWriter(party, true);
+const mutex: Part = (party) => useMutex({ ...party, isMarked: false }, 1);
+const mutexTwice: Part = (party) => useMutex({ ...party, isMarked: false }, 2);
+const reader: Part = (party) => useReader({ ...party, isMarked: true }, 1);
+const readerTwice: Part = (party) => useReader({ ...party, isMarked: true }, 2);
+const writer: Part = (party) => useWriter({ ...party, isMarked: true }, false);
+const quitter: Part = (party) => useWriter({ ...party, isMarked: true }, true);
 
 function makeWorld(parts: readonly Part[]): World {
   const world = new World(wordCount);

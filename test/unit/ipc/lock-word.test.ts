@@ -62,13 +62,18 @@ test("announce() marks the word that was seen, and no other", () => {
 });
 
 test("seize() and orphan() take a lock from the dead, whose word must not have changed", () => {
-  const seize = (word: number, found: number) =>
-    change(found, (words) => lock.seize(words, 1, { word, thread: me }));
+  const seize = (word: number, found: number, wasInside = true) =>
+    change(found, (words) => lock.seize(words, 1, { word, wasInside, thread: me }));
   assert.deepEqual(seize(other, other), [true, me | unrepaired]);
   assert.deepEqual(seize(other | waiters, other | waiters), [true, me | unrepaired | waiters]);
   assert.deepEqual(seize(other, other | waiters), [false, other | waiters]);
-  const orphan = (word: number, found: number) =>
-    change(found, (words) => lock.orphan(words, 1, word));
+  assert.deepEqual(seize(other | waiters, other | waiters, false), [true, me | waiters]);
+  const broken = other | unrepaired;
+  assert.deepEqual(seize(broken, broken, false), [true, me | unrepaired], "as it was before");
+  const orphan = (word: number, found: number, wasInside = true) =>
+    change(found, (words) => lock.orphan(words, 1, { word, wasInside }));
+  assert.deepEqual(orphan(other | waiters, other | waiters, false), [true, 0]);
+  assert.deepEqual(orphan(broken, broken, false), [true, unrepaired]);
   assert.deepEqual(orphan(other | waiters, other | waiters), [true, unrepaired]);
   assert.deepEqual(orphan(other, 0), [false, 0]);
 });

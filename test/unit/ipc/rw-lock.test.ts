@@ -12,7 +12,16 @@ import { type Structure, testPlaces, testWaits } from "../../ipc/structure-tests
 import { hasCode } from "../support.js";
 
 /** The words of the lock, by its picture. */
-const at = { word: 0, start: 1, entry: 4, room: 5, drain: 6, ids: 8, starts: 128 } as const;
+const at = {
+  word: 0,
+  start: 1,
+  entry: 4,
+  room: 5,
+  drain: 6,
+  inside: 7,
+  ids: 8,
+  starts: 128,
+} as const;
 
 const isHeldByStranger = {
   block: (words: Int32Array) => {
@@ -165,6 +174,7 @@ test("what this very thread holds it cannot wait for", (t) => {
   words[at.word] = stranger.id;
   assert.throws(() => lock.readSync(), deadlock, "the writer waits for this thread");
   words.set([dead.id, dead.startTime], at.word);
+  words[at.inside] = 1;
   const other = lock.readSync();
   assert.equal(other.ownerDied, true, "a dead writer is not waited for");
   other.release();
@@ -204,6 +214,7 @@ test("readers that died are forgotten, by writers and by readers without a slot"
 test("a writer that died: readers are told, and the next writer recovers", async (t) => {
   const { lock, words } = makeLock(t);
   words.set([dead.id, dead.startTime]);
+  words[at.inside] = 1;
   const first = await lock.read();
   const second = lock.readSync();
   assert.deepEqual([first.ownerDied, second.ownerDied], [true, true]);
@@ -223,6 +234,7 @@ test("a writer that died: readers are told, and the next writer recovers", async
 test("a writer that died: one that gives up leaves it as it was", async (t) => {
   const { lock, words } = makeLock(t);
   words.set([dead.id, dead.startTime]);
+  words[at.inside] = 1;
   const reader = await lock.read();
   await assert.rejects(lock.write({ timeoutMs: 20 }), { code: "ERR_MEMMAP_TIMEOUT" });
   const other = await lock.read();
@@ -237,6 +249,7 @@ test("a writer that died: one that gives up leaves it as it was", async (t) => {
 test("a writer that died: released without recover(), the lock is of no use", async (t) => {
   const { lock, words } = makeLock(t);
   words.set([dead.id, dead.startTime]);
+  words[at.inside] = 1;
   const writer = lock.writeSync();
   assert.equal(writer.ownerDied, true);
   const gone = hasCode(MemmapError, "ERR_MEMMAP_OWNER_DIED");
@@ -252,6 +265,20 @@ test("a writer that died: released without recover(), the lock is of no use", as
     words.slice(at.ids).every((word) => word === 0),
     "nobody has kept a slot",
   );
+});
+
+test("a writer that died while it waited: nobody is told, the lock is as it was", async (t) => {
+  const { lock, words } = makeLock(t);
+  for (const before of [0, 1 << 30]) {
+    for (const way of ["read", "write"] as const) {
+      words.set([dead.id | before, dead.startTime]);
+      const guard = await lock[way]({ timeoutMs: 5000 });
+      assert.equal(guard.ownerDied, before !== 0, way);
+      if (way === "write") guard.recover();
+      guard.release();
+    }
+  }
+  assert.deepEqual([words[at.word], words[at.inside]], [0, 0]);
 });
 
 test("a release over garbage is an error, once", (t) => {

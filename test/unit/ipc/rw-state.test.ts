@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { Guard } from "#dist/ipc/guard.js";
+import { abandoned } from "#dist/ipc/lock-word.js";
 import { thisThread } from "#dist/ipc/owner.js";
 import { at, RwState } from "#dist/ipc/rw-state.js";
 import type { Cleanup } from "../../helpers/temp.js";
@@ -86,10 +87,42 @@ test("a dead writer is dropped for readers, a living one is not", (t) => {
   state.dropDeadWriter();
   assert.equal(words[at.index], stranger.id);
   words.set([dead.id, dead.startTime], at.index);
+  words[at.insideIndex] = 1;
   state.entry.announce();
   state.dropDeadWriter();
   assert.deepEqual([words[at.index], words[at.entry]], [unrepaired, 2]);
   const guard = taken(state.tryEnter());
   assert.equal(guard.ownerDied, true);
   guard.release();
+});
+
+test("a writer that died before it was inside leaves the lock as it was", (t) => {
+  const { state, words } = makeState(t);
+  for (const before of [0, unrepaired]) {
+    words.set([dead.id | before, dead.startTime], at.index);
+    state.dropDeadWriter();
+    assert.equal(words[at.index], before);
+    words.set([dead.id | before, dead.startTime], at.index);
+    assert.equal(state.word.attempt("look"), before === 0 ? "whole" : "unrepaired");
+    words[at.index] = 0;
+  }
+});
+
+test("a lock that was abandoned has no dead writer to drop", (t) => {
+  const { state, words } = makeState(t);
+  words[at.index] = abandoned;
+  state.dropDeadWriter();
+  assert.equal(words[at.index], abandoned);
+});
+
+test("a writer is marked as inside from its guard to its release", (t) => {
+  const { state, words } = makeState(t);
+  const guard = taken(state.tryWrite());
+  assert.equal(words[at.insideIndex], 1);
+  guard.release();
+  assert.equal(words[at.insideIndex], 0);
+  words[at.slots] = stranger.id;
+  assert.equal(state.word.attempt("spin"), "whole");
+  assert.equal(words[at.insideIndex], 0, "it has the word, and waits");
+  state.leaveUnwritten();
 });
