@@ -159,6 +159,13 @@ export function asTimeout(value: unknown, name: string): number {
   throw outOfRange(`"${name}" must be a number of at least 0, not ${value}`);
 }
 
+/** The time limit of a call that blocks: a signal could not end it, and is refused. */
+export function asTimeoutSync(options: { readonly timeoutMs?: number | undefined }): number {
+  const timeoutMs = asTimeout(options.timeoutMs, "options.timeoutMs");
+  if (!("signal" in options) || options.signal === undefined) return timeoutMs;
+  throw wrongValue(`"options.signal" has no effect on a call that blocks: use timeoutMs`);
+}
+
 function notBytes(value: unknown, name: string): TypeError {
   return wrongType(`"${name}" must be a Uint8Array, not ${describe(value)}`);
 }

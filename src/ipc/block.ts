@@ -8,11 +8,11 @@
  */
 import { setImmediate } from "node:timers";
 import { memmapError } from "../errors.js";
-import { asOptionalSignal, asOptions, asTimeout } from "../validate.js";
+import { asOptionalSignal, asOptions, asTimeout, asTimeoutSync } from "../validate.js";
 import type { Place } from "./place.js";
 import { type Keeper, waitKept, waitSync } from "./wait.js";
 
-/** How long a synchronous call waits. */
+/** How long a synchronous call waits; a `signal` is refused, since none could end it. */
 export interface BlockSyncOptions {
   /** Milliseconds, fractions too; by default without an end. 0 only tries. */
   readonly timeoutMs?: number | undefined;
@@ -69,10 +69,10 @@ const pauseOfEngine: unknown = Reflect.get(Atomics, "pause");
 export const relax: () => void =
   typeof pauseOfEngine === "function" ? () => Reflect.apply(pauseOfEngine, Atomics, []) : () => {};
 
-/** The error of something that was not done in its time. */
+/** The error of something that was not done in its time: what is left of a limit is rounded up. */
 export function timedOut(task: Named, timeoutMs: number): Error {
   const what = `Cannot ${task.action} ${task.place.label}`;
-  return memmapError("ERR_MEMMAP_TIMEOUT", `${what}: not within ${timeoutMs} ms`);
+  return memmapError("ERR_MEMMAP_TIMEOUT", `${what}: not within ${Math.ceil(timeoutMs)} ms`);
 }
 
 /* What the other side was told goes on to others; where the memory is gone there is nobody. */
@@ -82,22 +82,23 @@ function giveUp(task: Task<unknown>): void {
 
 /** Reads the options of a synchronous call. */
 export function readTimeout(options: BlockSyncOptions | undefined): number {
-  return asTimeout(asOptions(options).timeoutMs, "options.timeoutMs");
+  return asTimeoutSync(asOptions(options));
 }
 
 /** The options of an asynchronous call, read. */
 export interface Limits {
   readonly timeoutMs: number;
   readonly signal: AbortSignal | undefined;
+  /** The time limit as the user gave it, when `timeoutMs` is what is left of it. */
+  readonly givenMs?: number | undefined;
 }
 
 /** Reads the options of an asynchronous call. */
 export function readLimits(options: BlockOptions | undefined): Limits {
   const given = asOptions(options);
-  return {
-    timeoutMs: asTimeout(given.timeoutMs, "options.timeoutMs"),
-    signal: asOptionalSignal(given.signal, "options.signal"),
-  };
+  const timeoutMs = asTimeout(given.timeoutMs, "options.timeoutMs");
+  const signal = asOptionalSignal(given.signal, "options.signal");
+  return { timeoutMs, signal, givenMs: timeoutMs };
 }
 
 /** Waits on this thread until a task succeeds. */
@@ -163,7 +164,7 @@ async function sleep(task: Task<unknown>, timeoutMs: number, limits: Limits): Pr
 
 /** Waits until a task succeeds, without blocking the event loop. */
 export async function block<T>(task: Task<T>, limits: Limits): Promise<T> {
-  const { timeoutMs, signal } = limits;
+  const { timeoutMs, signal, givenMs = timeoutMs } = limits;
   signal?.throwIfAborted();
   const end = performance.now() + timeoutMs;
   let stage: Stage = timeoutMs === 0 ? "look" : "park";
@@ -174,7 +175,7 @@ export async function block<T>(task: Task<T>, limits: Limits): Promise<T> {
       const value = task.attempt(stage);
       if (value !== undefined) return value;
       const rest = end - performance.now();
-      if (rest <= 0) throw timedOut(task, timeoutMs);
+      if (rest <= 0) throw timedOut(task, givenMs);
       stage = await sleep(task, sliceOf(slices, rest), limits);
     }
   } catch (error) {

@@ -48,7 +48,7 @@ export interface ChannelPlan {
 /** Reads the options of a new channel. */
 export function readOptions(options: ChannelOptions | undefined): ChannelPlan {
   const given = asOptions(options);
-  const wish = given.capacity ?? 2 ** 20;
+  const wish = given.capacity === undefined ? 2 ** 20 : given.capacity;
   const capacity = capacityFor(asInteger(wish, "options.capacity", { min: 1, max: capacityMax }));
   const mode = asOptionalOneOf(given.mode, "options.mode", ["queue", "broadcast"]);
   const overflow = asOptionalOneOf(given.overflow, "options.overflow", ["block", "drop-oldest"]);

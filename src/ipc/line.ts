@@ -59,8 +59,9 @@ export class Line {
         timer = setTimeout(look, Math.min(Math.ceil(rest), timerMaxMs));
         if (!keepsAlive) timer.unref();
       }
-      this.#waiting.add(goIn);
+      /* First: when it throws, nobody stands in the line who would never leave it. */
       signal?.addEventListener("abort", abort, { once: true });
+      this.#waiting.add(goIn);
       if (timeoutMs !== Number.POSITIVE_INFINITY) look();
     });
   }

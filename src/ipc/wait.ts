@@ -13,7 +13,7 @@ import { clearInterval, clearTimeout, setInterval, setTimeout } from "node:timer
 import { errnoName, errnoOf, systemError } from "../failure.js";
 import { requireOriginal } from "../fault.js";
 import { native } from "../native.js";
-import { asInteger, asOptionalSignal, asOptions, asTimeout } from "../validate.js";
+import { asInteger, asOptionalSignal, asOptions, asTimeout, asTimeoutSync } from "../validate.js";
 import { asElement, asValue, failureOf, locate, type Word } from "./word.js";
 
 /** How a wait ended. */
@@ -83,7 +83,7 @@ export function waitSync(
 ): WaitResult {
   const element = asElement(array, index);
   const expected = asValue(value);
-  const timeoutMs = asTimeout(asOptions(options).timeoutMs, "options.timeoutMs");
+  const timeoutMs = asTimeoutSync(asOptions(options));
   const word = locate(element, "wait on");
   const end = performance.now() + timeoutMs;
   let rest = timeoutMs;
@@ -227,8 +227,10 @@ export async function waitKept(
   }
   listenToWaits();
   const { slot, ended } = begin(word, expected, keeper);
-  const takeBack = startLimits(slot, timeoutMs, signal);
+  let takeBack: (() => void) | undefined;
   try {
+    /* What a signal of the user throws ends the wait, like everything below. */
+    takeBack = startLimits(slot, timeoutMs, signal);
     const answer = await word.core.waits.wait(undefined, () => ended);
     if (errnoName(answer) === "ECANCELED") {
       signal?.throwIfAborted();
@@ -237,7 +239,7 @@ export async function waitKept(
     const result = resultOf(word, answer);
     return result === "again" ? "ok" : result;
   } finally {
-    takeBack();
+    takeBack?.();
     if (waiters.has(slot)) native().waitCancel(slot);
   }
 }
@@ -315,8 +317,8 @@ function startLimits(slot: number, timeoutMs: number, signal: AbortSignal | unde
     if (rest <= 0) cancel();
     else timer = setTimeout(arm, Math.min(Math.ceil(rest), timerMaxMs)).unref();
   };
-  if (timeoutMs !== Number.POSITIVE_INFINITY) arm();
   signal?.addEventListener("abort", cancel, { once: true });
+  if (timeoutMs !== Number.POSITIVE_INFINITY) arm();
   return () => {
     clearTimeout(timer);
     signal?.removeEventListener("abort", cancel);

@@ -43,6 +43,16 @@ export function transferAway(buffer: ArrayBuffer): void {
   assert.equal(buffer.byteLength, 0);
 }
 
+/** A signal that takes no listeners, as a subclass or a patch of a user may be. */
+export function brokenSignal(): AbortSignal {
+  const { signal } = new AbortController();
+  const addEventListener = (): void => {
+    throw new Error("no listeners here");
+  };
+  Object.defineProperty(signal, "addEventListener", { value: addEventListener });
+  return signal;
+}
+
 /** Lets the event loop turn until a condition holds. */
 export async function until(condition: () => boolean): Promise<void> {
   for (let tries = 0; !condition(); tries += 1) {

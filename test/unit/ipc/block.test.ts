@@ -146,6 +146,20 @@ test("options are read by their names, and refused by them", () => {
   assert.throws(() => readTimeout({ timeoutMs: -1 }), /options\.timeoutMs/);
   assert.throws(() => Reflect.apply(readTimeout, undefined, [5]), TypeError);
   const { signal } = new AbortController();
-  assert.deepEqual(readLimits({ signal }), { timeoutMs: Number.POSITIVE_INFINITY, signal });
+  const forever = Number.POSITIVE_INFINITY;
+  const read = { timeoutMs: forever, givenMs: forever, signal };
+  assert.deepEqual(readLimits({ signal }), read);
+  const useless = hasCode(TypeError, "ERR_INVALID_ARG_VALUE", /no effect on a call that blocks/);
+  assert.throws(() => Reflect.apply(readTimeout, undefined, [{ signal }]), useless);
+  assert.equal(Reflect.apply(readTimeout, undefined, [{ signal: undefined }]), forever);
   assert.throws(() => Reflect.apply(readLimits, undefined, [{ signal: 1 }]), /options\.signal/);
+});
+
+test("the message tells the time that was given, not what was left of it", async (t) => {
+  const { task } = makeTask(t);
+  const message = /: not within 50 ms$/;
+  const rest = { ...limits(50), timeoutMs: 0.25 };
+  await assert.rejects(block(task, rest), hasCode(MemmapError, "ERR_MEMMAP_TIMEOUT", message));
+  const short = hasCode(MemmapError, "ERR_MEMMAP_TIMEOUT", /: not within 1 ms$/);
+  assert.throws(() => blockSync(task, 0.125), short);
 });

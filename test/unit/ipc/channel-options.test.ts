@@ -21,6 +21,7 @@ test("readOptions() fills in what is left out", () => {
 test("options of the wrong type or out of range are refused", () => {
   const wrong = (options: object): unknown => Reflect.apply(readOptions, undefined, [options]);
   assert.throws(() => wrong({ capacity: "1024" }), type);
+  assert.throws(() => wrong({ capacity: null }), type);
   assert.throws(() => wrong({ capacity: 2 ** 31 }), range);
   assert.throws(() => wrong({ mode: "topic" }), value);
   assert.throws(() => wrong({ overflow: 1 }), type);

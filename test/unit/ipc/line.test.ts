@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { Line } from "#dist/ipc/line.js";
+import { brokenSignal } from "../../ipc/lock-support.js";
 
 const forever = { timeoutMs: Number.POSITIVE_INFINITY, signal: undefined };
 
@@ -46,4 +47,13 @@ test("a line that is dissolved lets everybody in", async () => {
   const waits = [line.enter(forever, true), line.enter({ ...forever, timeoutMs: 1e12 }, true)];
   line.dissolve();
   assert.deepEqual(await Promise.all(waits), [true, true]);
+});
+
+test("whoever brings a signal that takes no listener never stands in the line", async () => {
+  const line = new Line();
+  line.tryEnter();
+  const limits = { timeoutMs: 1000, signal: brokenSignal() };
+  await assert.rejects(line.enter(limits, true), /no listeners here/);
+  line.leave();
+  assert.ok(line.tryEnter(), "nobody was let in who is not there");
 });

@@ -9,6 +9,7 @@ import { FaultError, type Mapping, mapAnonymous, mapFileSync, pageSize } from "m
 import { notify, wait, waitSync } from "memmap/ipc";
 import { native } from "#dist/native.js";
 import { tempDir } from "../../helpers/temp.js";
+import { brokenSignal } from "../../ipc/lock-support.js";
 import { threadCount, wake } from "../../ipc/support.js";
 import { hasCode } from "../support.js";
 
@@ -66,6 +67,9 @@ test("arguments are refused before anything waits", async (t) => {
   }
   const wrongTime = { timeoutMs: "1" };
   assert.throws(() => Reflect.apply(waitSync, undefined, [words, 0, 0, wrongTime]), type);
+  const signal = { signal: AbortSignal.abort() };
+  const useless = hasCode(TypeError, "ERR_INVALID_ARG_VALUE", /"options.signal" has no effect/);
+  assert.throws(() => Reflect.apply(waitSync, undefined, [words, 0, 0, signal]), useless);
   assert.throws(() => waitSync(words, words.length, 0), range);
   await assert.rejects(wait(words, words.length, 0), range);
   await assert.rejects(wait(words, 0, 2 ** 31), range);
@@ -229,4 +233,12 @@ test("an alternating wait and notify of two tasks loses none", async (t) => {
   }
   assert.deepEqual(await Promise.all([play(0), play(1)]), [rounds, rounds]);
   assert.equal(words[0], 2 * rounds);
+});
+
+test("a signal that takes no listener ends its wait", async (t) => {
+  const { words } = makeWords(t);
+  const options = { timeoutMs: 60_000, signal: brokenSignal() };
+  await assert.rejects(wait(words, 0, 0, options), /no listeners here/);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.equal(notify(words, 0), 0, "nobody is left who would be woken in place of others");
 });
