@@ -256,7 +256,10 @@ for (const [name, startOwner] of Object.entries(owners)) {
         const end = startOwner("waiter");
         await others(1);
         for (let late; (late = rwLock.tryRead()); late.release()) await sleep(1);
+        const thread = new Int32Array(mapping.buffer)[256] & 0x3fffffff;
         await end();
+        // A worker that has been told to end may still run, and get the lock in its last moment.
+        await until(() => !fs.existsSync("/proc/" + thread + "/stat"));
         reader.release();
         const told = [];
         for (const way of ["read", "write", "read"]) {
