@@ -1,49 +1,16 @@
 // A message of 64 bytes to another process and back: channels against what the platform brings, and
 // against plain C on the same ring.
 
-import { compile, measured, measuredScript } from "../ipc/programs.js";
-import type { Bench, Contender, Rival } from "../run.js";
+import { compareWays, type WaysPlan } from "../ipc/programs.js";
+import type { Bench } from "../run.js";
 
-const size = 64;
-
-interface Plan {
+interface Plan extends Omit<WaysPlan, "task" | "size"> {
   readonly question: string;
-  readonly count: number;
-  readonly ours: "channel" | "channel-async";
-  /** The ways of bench/ipc/party.ts, and how many times as fast ours must be. */
-  readonly rivals: Readonly<Record<string, number>>;
-  /** The same of plain C. */
-  readonly limit: number | undefined;
 }
 
-function benchOf({ question, count, ours, rivals, limit }: Plan): Bench {
-  const task = ["trip", String(size), String(count)];
-  const contender = (name: string): Contender => ({
-    name,
-    run: () => measuredScript("party.js", ["near", name, ...task]),
-  });
-  return {
-    question,
-    rounds: 7,
-    warmUps: 1,
-    setUp() {
-      const ring = limit === undefined ? undefined : compile("ring.c");
-      const others: Rival[] = Object.entries(rivals).map(([name, wanted]) => ({
-        ...contender(name),
-        wanted,
-      }));
-      if (ring !== undefined && limit !== undefined) {
-        const run = () => measured(ring.program, task);
-        others.push({ name: "plain C, spinning", wanted: limit, run });
-      }
-      return {
-        ours: contender(ours),
-        rivals: others,
-        answer: size * count,
-        tearDown: () => ring?.remove(),
-      };
-    },
-  };
+function benchOf({ question, ...plan }: Plan): Bench {
+  const setUp = () => compareWays({ ...plan, task: "trip", size: 64 });
+  return { question, rounds: 7, warmUps: 1, setUp };
 }
 
 /** What is measured. */
@@ -53,7 +20,7 @@ export const benches: readonly Bench[] = [
     count: 200_000,
     ours: "channel",
     rivals: { json: 20, advanced: 20, socket: 20 },
-    limit: 0,
+    limit: ["trip", 0],
   }),
   benchOf({
     question: "How long do 100,000 of them take without blocking the event loop?",
